@@ -1,0 +1,454 @@
+#include "filters/http/router/router.h"
+
+#include <re2/re2.h>
+
+#include <charconv>
+
+#include "proxy/http/mutations.h"
+#include "proxy/route/match.h"
+
+namespace pinnace::filters::router {
+
+using filter::LocalReply;
+using http::Flag;
+using http::HeaderId;
+using http::ResetReason;
+using model::CircuitBreakers;
+
+namespace {
+
+struct ResetText {
+  Flag flag;
+  uint16_t status;
+  std::string_view text;
+};
+
+// ENVOY: names of reset reasons as they appear in bodies and, with underscores, in details.
+ResetText describe(ResetReason reason) {
+  switch (reason) {
+    case ResetReason::kConnectFailed: return {Flag::kUpstreamConnectionFailure, 503, "remote connection failure"};
+    case ResetReason::kTlsFailed: return {Flag::kUpstreamConnectionFailure, 503, "remote connection failure"};
+    case ResetReason::kConnectTimeout: return {Flag::kUpstreamConnectionFailure, 503, "connection timeout"};
+    case ResetReason::kPeerReset: return {Flag::kUpstreamTermination, 503, "connection termination"};
+    case ResetReason::kPeerClosed: return {Flag::kUpstreamTermination, 503, "connection termination"};
+    case ResetReason::kRemoteStream: return {Flag::kUpstreamRemoteReset, 503, "remote reset"};
+    case ResetReason::kRefused: return {Flag::kUpstreamRemoteReset, 503, "remote refused stream reset"};
+    case ResetReason::kOverflow: return {Flag::kUpstreamOverflow, 503, "overflow"};
+    case ResetReason::kProtocolError: return {Flag::kUpstreamProtocolError, 502, "protocol error"};
+    case ResetReason::kLocal: break;
+  }
+  return {Flag::kLocalReset, 503, "local reset"};
+}
+
+void put(std::string& out, std::string_view text) {
+  for (char c : text) out += c == ' ' ? '_' : c;
+}
+
+uint64_t header_number(const http::HeaderMap& headers, HeaderId id, uint64_t fallback) {
+  std::string_view text = headers.get(id);
+  uint64_t value = 0;
+  auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+  return !text.empty() && parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() ? value : fallback;
+}
+
+}  // namespace
+
+filter::HttpFilter* RouterConfig::create(filter::HttpStream& stream) const {
+  return filter::make_in_arena<Router>(stream.arena(), stream, settings_);
+}
+
+Router::Router(filter::HttpStream& stream, const RouterSettings& settings)
+    : stream_(stream), settings_(settings), body_(stream.worker().loop.blocks()) {
+  base::TimerWheel& wheel = stream.worker().loop.timers();
+  timeout_.init(wheel, [](void* self) { static_cast<Router*>(self)->on_timeout(); }, this);
+  per_try_.init(wheel, [](void* self) { static_cast<Router*>(self)->on_per_try_timeout(); }, this);
+  back_off_.init(wheel, [](void* self) { static_cast<Router*>(self)->attempt(); }, this);
+}
+
+filter::Next Router::on_request(bool end_stream) {
+  request_ended_ = end_stream;
+  action_ = &*stream_.route()->action;
+  retry_ = action_->retry ? &*action_->retry : stream_.route()->virtual_host->retry ? &*stream_.route()->virtual_host->retry : nullptr;
+  if (!choose_cluster()) return filter::Next::kHold;
+  if (retry_) retries_left_ = retry_->num_retries;
+  set_timeouts();
+  finalize_request();
+  uint32_t limit = cluster_config_->breakers.max_requests;
+  if (limit != CircuitBreakers::kUnlimited) {
+    counted_request_ = true;
+    if (cluster_config_->counts->requests.fetch_add(1, std::memory_order_relaxed) >= limit) {
+      cells().add(stats().rq_pending_overflow);
+      fail(ResetReason::kOverflow, "");
+      return filter::Next::kHold;
+    }
+  }
+  if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
+  attempt();
+  return filter::Next::kContinue;
+}
+
+bool Router::choose_cluster() {
+  const model::WeightedCluster* chosen = route::choose_cluster(*action_, stream_.worker().loop.rng().next());
+  if (chosen) {
+    stream_.info().cluster_name = chosen->name;
+    cluster_id_ = chosen->cluster_id;
+    cluster_ = stream_.worker().clusters.find(cluster_id_);
+  }
+  if (cluster_) {
+    cluster_config_ = cluster_->config_ref();
+    return true;
+  }
+  reply({action_->cluster_not_found_code, "", "cluster_not_found", http::flag_bit(Flag::kNoClusterFound)});
+  return false;
+}
+
+void Router::set_timeouts() {
+  http::HeaderMap& headers = stream_.request().headers;
+  timeout_ms_ = header_number(headers, HeaderId::kEnvoyUpstreamTimeout, action_->timeout_ms);
+  per_try_ms_ = header_number(headers, HeaderId::kEnvoyPerTryTimeout, retry_ ? retry_->per_try_timeout_ms : 0);
+  headers.remove(HeaderId::kEnvoyUpstreamTimeout);
+  headers.remove(HeaderId::kEnvoyPerTryTimeout);
+  if (timeout_ms_ > 0 && per_try_ms_ >= timeout_ms_) per_try_ms_ = 0;
+}
+
+void Router::number_header(HeaderId id, uint64_t value) {
+  char* digits = stream_.arena().take_chars(20);
+  auto end = std::to_chars(digits, digits + 20, value).ptr;
+  stream_.request().headers.set(id, {digits, static_cast<size_t>(end - digits)});
+}
+
+void Router::finalize_request() {
+  http::RequestHead& request = stream_.request();
+  const model::Route& route = *stream_.route();
+  http::apply(route.request_headers, request.headers);
+  http::apply(route.virtual_host->request_headers, request.headers);
+  if (!settings_.suppress_envoy_headers) {
+    uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
+    if (expected > 0) number_header(HeaderId::kEnvoyExpectedTimeout, expected);
+  }
+  if (action_->append_forwarded_host) request.headers.append_to(HeaderId::kForwardedHost, ",", request.authority);
+  if (!action_->host_rewrite.empty()) request.authority = action_->host_rewrite;
+  if (!action_->prefix_rewrite && !action_->regex_rewrite) return;
+  std::string_view old = request.path;
+  if (!settings_.suppress_envoy_headers) request.headers.set(HeaderId::kEnvoyOriginalPath, old);
+  std::string path;
+  if (action_->prefix_rewrite) {
+    size_t matched = route.match.path.kind == model::PathMatch::Kind::kRegex ? route::path_without_query(old).size()
+                                                                              : route.match.path.text.size();
+    path = *action_->prefix_rewrite;
+    path += old.substr(std::min(matched, old.size()));
+  } else {
+    std::string_view plain = route::path_without_query(old);
+    path = plain;
+    re2::RE2::GlobalReplace(&path, *action_->regex_rewrite, action_->regex_substitution);
+    path += old.substr(plain.size());
+  }
+  request.path = stream_.arena().copy(path);
+}
+
+// One try: a host, then a stream on a connection to it.
+void Router::attempt() {
+  if (destroyed_) return;
+  // The cluster may have gone or changed while we waited to retry.
+  cluster_ = stream_.worker().clusters.find(cluster_id_);
+  if (!cluster_) return reply({503, "", "cluster_not_found", http::flag_bit(Flag::kNoClusterFound)});
+  const upstream::Host* avoid[kMaxTried];
+  for (size_t i = 0; i < tried_count_; i++) avoid[i] = tried_[i].get();
+  upstream::PickContext context;
+  context.original_destination = &stream_.destination();
+  if (retry_ && retry_->avoid_previous_hosts) {
+    context.avoid = {avoid, tried_count_};
+    context.avoid_attempts = retry_->host_selection_attempts;
+  }
+  host_ = cluster_->pick(context).host;
+  if (!host_) {
+    cells().add(stats().cx_none_healthy);
+    return reply({503, "no healthy upstream", "no_healthy_upstream", http::flag_bit(Flag::kNoHealthyUpstream)});
+  }
+  stream_.info().upstream_host = stream_.arena().copy(host_->endpoint->text);
+  attempts_++;
+  stream_.info().attempts = attempts_;
+  if (stream_.route()->virtual_host->include_attempt_count) number_header(HeaderId::kEnvoyAttemptCount, attempts_);
+  if (action_->auto_host_rewrite && !host_->endpoint->hostname.empty()) {
+    stream_.request().authority = stream_.arena().copy(host_->endpoint->hostname);
+  }
+  sent_ = false;
+  attempt_start_ns_ = stream_.worker().loop.now_ns();
+  host_->active_requests++;
+  host_->total_requests++;
+  cells().add(stats().rq_total);
+  cells().inc(stats().rq_active);
+  upstream::PoolKey key;
+  switch (cluster_config_->protocol) {
+    case model::UpstreamProtocol::kHttp1: key.protocol = http::Protocol::kHttp11; break;
+    case model::UpstreamProtocol::kHttp2: key.protocol = http::Protocol::kHttp2; break;
+    default:
+      key.protocol = stream_.request().protocol == http::Protocol::kHttp2 ? http::Protocol::kHttp2 : http::Protocol::kHttp11;
+  }
+  const auto& socket = cluster_->config()->sockets[host_->endpoint->socket];
+  if (socket.tls && (socket.tls->auto_sni || socket.tls->auto_san_validation)) {
+    std::string_view name = stream_.request().authority;
+    key.sni = std::string(name.substr(0, name.rfind(':')));
+  }
+  pool_ = &upstream::pool_of(*cluster_, *host_, key);
+  if (per_try_ms_ > 0 && request_ended_) per_try_.arm(per_try_ms_);
+  pool_->request(*this);
+}
+
+void Router::on_pool_ready(http::RequestSender& sender, const net::Connection& connection) {
+  pool_ = nullptr;
+  sender_ = &sender;
+  sent_ = true;
+  http::StreamInfo& info = stream_.info();
+  info.upstream_local_address = connection.local_address();
+  info.upstream_sent_ns = stream_.worker().loop.now_ns();
+  bool end = request_ended_ && body_.empty() && !request_trailers_;
+  sender.send_request(stream_.request(), end);
+  if (!end) send_body();
+}
+
+// What waited for the connection, or is sent again.
+void Router::send_body() {
+  size_t left = body_.size();
+  bool ends_here = request_ended_ && !request_trailers_;
+  http::RequestSender* sender = sender_;
+  if (left == 0 && ends_here) sender->send_data({}, true);
+  body_.each([&](http::Bytes part) {
+    left -= part.size();
+    if (sender_ == sender) sender->send_data(part, ends_here && left == 0);
+  });
+  if (request_trailers_ && sender_ == sender) sender->send_trailers(*request_trailers_);
+  if (!may_retry()) {
+    // The pieces are borrowed until the dispatch ends.
+    stream_.worker().loop.flush_writes();
+    body_.clear();
+    body_complete_in_buffer_ = false;
+  }
+  if (sender_ && !sender_->blocked()) stream_.set_request_reading(true);
+}
+
+bool Router::may_retry() { return retry_ && retries_left_ > 0 && body_complete_in_buffer_ && !responded_; }
+
+void Router::on_request_data(http::Bytes data, bool end_stream) {
+  if (destroyed_) return;
+  request_ended_ = end_stream;
+  if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
+  if (end_stream && per_try_ms_ > 0) per_try_.arm(per_try_ms_);
+  bool keep = !sender_ || may_retry();
+  if (keep) {
+    if (body_.size() + data.size() > stream_.buffer_limit() && sender_) {
+      // ENVOY: a body beyond the buffer limit gives up retrying.
+      keep = false;
+      body_.clear();
+      body_complete_in_buffer_ = false;
+    } else {
+      body_.append(data);
+    }
+  } else if (!data.empty()) {
+    body_complete_in_buffer_ = false;
+  }
+  if (!sender_) {
+    if (body_.size() > stream_.buffer_limit()) stream_.set_request_reading(false);
+    return;
+  }
+  sender_->send_data(data, end_stream);
+  if (sender_ && sender_->blocked()) stream_.set_request_reading(false);
+}
+
+void Router::on_request_trailers(http::HeaderMap& trailers) {
+  if (destroyed_) return;
+  request_ended_ = true;
+  request_trailers_ = &trailers;
+  if (timeout_ms_ > 0) timeout_.arm(timeout_ms_);
+  if (sender_) sender_->send_trailers(trailers);
+}
+
+void Router::on_writable() { stream_.set_request_reading(true); }
+
+void Router::on_response_writable() {
+  if (sender_) sender_->set_reading(true);
+}
+
+http::ResponseHead& Router::next_response() {
+  base::Arena& arena = stream_.arena();
+  return *new (arena.take(sizeof(http::ResponseHead), alignof(http::ResponseHead))) http::ResponseHead(arena);
+}
+
+http::HeaderMap& Router::response_trailers() {
+  base::Arena& arena = stream_.arena();
+  if (!response_trailers_) {
+    response_trailers_ = new (arena.take(sizeof(http::HeaderMap), alignof(http::HeaderMap))) http::HeaderMap(arena);
+  }
+  return *response_trailers_;
+}
+
+void Router::on_informational(http::ResponseHead& head) {
+  if (!destroyed_) stream_.send_informational(head);
+}
+
+void Router::on_response(http::ResponseHead& head, bool end_stream) {
+  if (destroyed_) return;
+  per_try_.cancel();
+  cells().add(stats().rq_code_class[std::min<size_t>(head.status / 100, 5)]);
+  if (retry_ && retry_response(*retry_, head)) {
+    if (may_retry()) {
+      if (end_stream) sender_ = nullptr;
+      finish_attempt(false);
+      return retry_later();
+    }
+    if (retries_left_ == 0) {
+      stream_.info().set(Flag::kUpstreamRetryLimitExceeded);
+      cells().add(stats().rq_retry_limit_exceeded);
+    }
+  }
+  responded_ = true;
+  if (!settings_.suppress_envoy_headers) {
+    uint64_t ms = (stream_.worker().loop.now_ns() - attempt_start_ns_) / 1000000;
+    char* digits = stream_.arena().take_chars(20);
+    auto end = std::to_chars(digits, digits + 20, ms).ptr;
+    head.headers.set(HeaderId::kEnvoyUpstreamServiceTime, {digits, static_cast<size_t>(end - digits)});
+  }
+  if (stream_.route()->virtual_host->include_attempt_count_in_response) {
+    head.headers.set(HeaderId::kEnvoyAttemptCount, stream_.request().headers.get(HeaderId::kEnvoyAttemptCount));
+  }
+  stream_.info().details = "via_upstream";
+  if (end_stream) response_complete();
+  stream_.send_response(head, end_stream);
+}
+
+void Router::on_data(http::Bytes data, bool end_stream) {
+  if (destroyed_) return;
+  if (end_stream) response_complete();
+  stream_.send_response_data(data, end_stream);
+  if (!end_stream && sender_ && stream_.response_blocked()) sender_->set_reading(false);
+}
+
+void Router::on_trailers(http::HeaderMap& trailers) {
+  if (destroyed_) return;
+  response_complete();
+  stream_.send_response_trailers(trailers);
+}
+
+// The upstream has said all; the codec's stream is over when the request is.
+void Router::response_complete() {
+  sender_ = nullptr;
+  timeout_.cancel();
+  per_try_.cancel();
+  cells().record(stats().rq_time, (stream_.worker().loop.now_ns() - attempt_start_ns_) / 1000000);
+  if (attempts_ > 1) cells().add(stats().rq_retry_success);
+  finish_attempt(true);
+}
+
+// The attempt no longer counts as active. Gives its stream up when there still is one.
+void Router::finish_attempt(bool success) {
+  per_try_.cancel();
+  if (!host_) return;
+  host_->active_requests--;
+  (success ? host_->success : host_->errors)++;
+  cells().dec(stats().rq_active);
+  if (success) cells().add(stats().rq_completed);
+  if (pool_) {
+    pool_->cancel(*this);
+    pool_ = nullptr;
+  }
+  if (http::RequestSender* sender = std::exchange(sender_, nullptr)) {
+    cells().add(stats().rq_tx_reset);
+    sender->reset(ResetReason::kLocal);
+  }
+  if (tried_count_ < kMaxTried) tried_[tried_count_++] = std::move(host_);
+  host_ = nullptr;
+}
+
+void Router::retry_later() {
+  uint32_t limit = cluster_config_->breakers.max_retries;
+  if (limit != CircuitBreakers::kUnlimited && !counted_retry_) {
+    if (cluster_config_->counts->retries.fetch_add(1, std::memory_order_relaxed) >= limit) {
+      cluster_config_->counts->retries.fetch_sub(1, std::memory_order_relaxed);
+      cells().add(stats().rq_retry_overflow);
+      return fail(ResetReason::kOverflow, "");
+    }
+    counted_retry_ = true;
+  }
+  cells().add(stats().rq_retry);
+  uint32_t retry = retry_->num_retries - retries_left_ + 1;
+  retries_left_--;
+  back_off_.arm(back_off(*retry_, retry, stream_.worker().loop.rng().next()));
+}
+
+void Router::on_pool_failure(ResetReason reason, std::string_view detail) {
+  pool_ = nullptr;
+  on_reset(reason, detail);
+}
+
+void Router::on_reset(ResetReason reason, std::string_view detail) {
+  if (destroyed_) return;
+  sender_ = nullptr;
+  bool sent = sent_;
+  cells().add(stats().rq_rx_reset);
+  bool connect = reason == ResetReason::kConnectFailed || reason == ResetReason::kConnectTimeout ||
+                 reason == ResetReason::kTlsFailed;
+  if (connect) stream_.info().upstream_failure = stream_.arena().copy(detail);
+  finish_attempt(false);
+  if (!responded_ && retry_ && retry_reset(*retry_, reason, sent)) {
+    if (may_retry()) return retry_later();
+    if (retries_left_ == 0) {
+      stream_.info().set(Flag::kUpstreamRetryLimitExceeded);
+      cells().add(stats().rq_retry_limit_exceeded);
+    }
+  }
+  fail(reason, detail);
+}
+
+void Router::fail(ResetReason reason, std::string_view detail) {
+  ResetText text = describe(reason);
+  bool with_detail = !detail.empty();
+  std::string details = responded_ ? "upstream_reset_after_response_started{" : "upstream_reset_before_response_started{";
+  put(details, text.text);
+  if (with_detail) {
+    details += '|';
+    put(details, detail);
+  }
+  details += '}';
+  std::string body = "upstream connect error or disconnect/reset before headers. ";
+  if (attempts_ > 1) body += "retried and the latest ";
+  body += "reset reason: ";
+  body += text.text;  // ENVOY: why the transport failed goes to the log, not to the client
+  base::Arena& arena = stream_.arena();
+  LocalReply answer{text.status, arena.copy(body), arena.copy(details), http::flag_bit(text.flag)};
+  if (reason == ResetReason::kOverflow) {
+    answer.extra_name = "x-envoy-overloaded";
+    answer.extra_value = "true";
+  }
+  reply(answer);
+}
+
+void Router::reply(const LocalReply& answer) {
+  if (!responded_ && cluster_config_) cells().add(stats().rq_code_class[std::min<size_t>(answer.status / 100, 5)]);
+  stream_.local_reply(answer);
+}
+
+void Router::on_timeout() {
+  cells().add(stats().rq_timeout);
+  reply({504, "upstream request timeout", "response_timeout", http::flag_bit(Flag::kUpstreamTimeout)});
+}
+
+void Router::on_per_try_timeout() {
+  cells().add(stats().rq_per_try_timeout);
+  finish_attempt(false);
+  bool wanted = retry_ && (retry_->retry_on & (model::kRetry5xx | model::kRetryGatewayError | model::kRetryReset));
+  if (wanted && may_retry()) return retry_later();
+  if (wanted && retries_left_ == 0) stream_.info().set(Flag::kUpstreamRetryLimitExceeded);
+  reply({504, "upstream request timeout", "upstream_per_try_timeout", http::flag_bit(Flag::kUpstreamTimeout)});
+}
+
+void Router::on_destroy() {
+  if (destroyed_) return;
+  timeout_.cancel();
+  back_off_.cancel();
+  finish_attempt(responded_ && !sender_);
+  destroyed_ = true;
+  if (cluster_config_ && counted_request_) cluster_config_->counts->requests.fetch_sub(1, std::memory_order_relaxed);
+  if (cluster_config_ && counted_retry_) cluster_config_->counts->retries.fetch_sub(1, std::memory_order_relaxed);
+}
+
+}  // namespace pinnace::filters::router

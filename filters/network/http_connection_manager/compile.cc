@@ -1,0 +1,215 @@
+#include "filters/network/http_connection_manager/compile.h"
+
+#include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb.h"
+#include "envoy/extensions/request_id/uuid/v3/uuid.pb.h"
+#include "filters/http/router/router.h"
+#include "filters/network/http_connection_manager/config.h"
+#include "filters/registry.h"
+#include "xds_client/compile/access_log.h"
+#include "xds_client/compile/common.h"
+#include "xds_client/compile/route.h"
+
+namespace pinnace::filters::hcm {
+namespace {
+
+namespace pb = envoy::extensions::filters::network::http_connection_manager::v3;
+using compile::in;
+using compile::milliseconds;
+using compile::only_fields;
+using Hcm = pb::HttpConnectionManager;
+
+Result<bool> protocols(const Hcm& proto, Settings& out) {
+  auto known = only_fields(proto.http_protocol_options(), {"accept_http_10", "default_host_for_http_10", "enable_trailers"});
+  if (!known) return in("http_protocol_options", known.error());
+  out.accept_http10 = proto.http_protocol_options().accept_http_10();
+  out.default_host_http10 = proto.http_protocol_options().default_host_for_http_10();
+  out.h1.trailers = proto.http_protocol_options().enable_trailers();
+  const auto& h2 = proto.http2_protocol_options();
+  auto known_h2 = only_fields(h2, {"max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size",
+                                   "hpack_table_size"});
+  if (!known_h2) return in("http2_protocol_options", known_h2.error());
+  if (h2.has_max_concurrent_streams()) out.h2.max_concurrent_streams = h2.max_concurrent_streams().value();
+  if (h2.has_initial_stream_window_size()) out.h2.initial_stream_window = h2.initial_stream_window_size().value();
+  if (h2.has_initial_connection_window_size()) out.h2.initial_connection_window = h2.initial_connection_window_size().value();
+  if (h2.has_hpack_table_size()) out.h2.header_table_size = h2.hpack_table_size().value();
+  const auto& common = proto.common_http_protocol_options();
+  auto known_common = only_fields(common, {"idle_timeout", "max_connection_duration", "max_headers_count",
+                                           "max_stream_duration", "max_requests_per_connection"});
+  if (!known_common) return in("common_http_protocol_options", known_common.error());
+  if (common.has_idle_timeout()) out.idle_timeout_ms = milliseconds(common.idle_timeout());
+  if (common.has_max_connection_duration()) out.max_connection_ms = milliseconds(common.max_connection_duration());
+  if (common.has_max_headers_count()) out.h1.limits.max_headers = common.max_headers_count().value();
+  if (common.has_max_stream_duration()) out.max_stream_ms = milliseconds(common.max_stream_duration());
+  if (common.has_max_requests_per_connection()) {
+    out.max_requests_per_connection = common.max_requests_per_connection().value();
+  }
+  if (proto.has_max_request_headers_kb()) out.h1.max_head_bytes = proto.max_request_headers_kb().value() * 1024;
+  return true;
+}
+
+Result<bool> routes(const Hcm& proto, Settings& out, compile::Context& context) {
+  if (proto.has_route_config()) {
+    auto config = compile::route_config(proto.route_config(), context);
+    if (!config) return in("route_config", config.error());
+    out.inline_routes = std::move(*config);
+    return true;
+  }
+  if (!proto.has_rds()) return error("route_specifier: only rds and route_config are supported");
+  if (!proto.rds().config_source().has_ads()) return error("rds.config_source: only ads is supported");
+  out.rds_name = proto.rds().route_config_name();
+  if (out.rds_name.empty()) return error("rds.route_config_name: empty");
+  out.rds_id = context.ids.routes.id(out.rds_name);
+  return true;
+}
+
+Result<bool> filters(const Hcm& proto, Settings& out, compile::Context& context) {
+  bool ends_with_router = false;
+  for (const auto& filter : proto.http_filters()) {
+    if (filter.disabled()) return error("http_filters[" + filter.name() + "].disabled: not supported yet");
+    if (!filter.has_typed_config()) return error("http_filters[" + filter.name() + "]: no typed_config");
+    auto compiled = compile_http_filter(filter.name(), filter.typed_config(), context);
+    if (!compiled) {
+      if (filter.is_optional()) continue;
+      return compiled.error();
+    }
+    if (!*compiled) continue;
+    ends_with_router = dynamic_cast<const router::RouterConfig*>(compiled->get()) != nullptr;
+    out.filters.push_back(std::move(*compiled));
+  }
+  if (!ends_with_router) return error("http_filters: the last filter must be the router");
+  return true;
+}
+
+void client_certificate(const Hcm& proto, Settings& out) {
+  switch (proto.forward_client_cert_details()) {
+    case Hcm::FORWARD_ONLY: out.client_cert = ForwardClientCert::kForwardOnly; break;
+    case Hcm::APPEND_FORWARD: out.client_cert = ForwardClientCert::kAppendForward; break;
+    case Hcm::SANITIZE_SET: out.client_cert = ForwardClientCert::kSanitizeSet; break;
+    case Hcm::ALWAYS_FORWARD_ONLY: out.client_cert = ForwardClientCert::kAlwaysForwardOnly; break;
+    default: out.client_cert = ForwardClientCert::kSanitize;
+  }
+  const auto& details = proto.set_current_client_cert_details();
+  out.cert_subject = details.subject().value();
+  out.cert_pem = details.cert();
+  out.cert_dns = details.dns();
+  out.cert_uri = details.uri();
+}
+
+void timeouts(const Hcm& proto, Settings& out) {
+  if (proto.has_stream_idle_timeout()) out.stream_idle_timeout_ms = milliseconds(proto.stream_idle_timeout());
+  if (proto.has_request_timeout()) out.request_timeout_ms = milliseconds(proto.request_timeout());
+  if (proto.has_request_headers_timeout()) out.request_headers_timeout_ms = milliseconds(proto.request_headers_timeout());
+  if (proto.has_drain_timeout()) out.drain_timeout_ms = milliseconds(proto.drain_timeout());
+  if (proto.has_delayed_close_timeout()) out.delayed_close_ms = milliseconds(proto.delayed_close_timeout());
+}
+
+HcmStats make_stats(const std::string& stat_prefix, stats::Store& store) {
+  std::string prefix = "http." + stat_prefix + ".";
+  auto counter = [&](const std::string& leaf) { return store.counter(prefix + leaf); };
+  HcmStats s;
+  s.cx_total = counter("downstream_cx_total");
+  s.cx_http1_total = counter("downstream_cx_http1_total");
+  s.cx_http2_total = counter("downstream_cx_http2_total");
+  s.cx_ssl_total = counter("downstream_cx_ssl_total");
+  s.cx_destroy = counter("downstream_cx_destroy");
+  s.cx_destroy_remote = counter("downstream_cx_destroy_remote");
+  s.cx_destroy_local = counter("downstream_cx_destroy_local");
+  s.cx_protocol_error = counter("downstream_cx_protocol_error");
+  s.cx_idle_timeout = counter("downstream_cx_idle_timeout");
+  s.cx_drain_close = counter("downstream_cx_drain_close");
+  s.cx_max_duration_reached = counter("downstream_cx_max_duration_reached");
+  s.cx_rx_bytes = counter("downstream_cx_rx_bytes_total");
+  s.cx_tx_bytes = counter("downstream_cx_tx_bytes_total");
+  s.cx_active = store.gauge(prefix + "downstream_cx_active");
+  s.cx_ssl_active = store.gauge(prefix + "downstream_cx_ssl_active");
+  s.rq_active = store.gauge(prefix + "downstream_rq_active");
+  s.rq_total = counter("downstream_rq_total");
+  s.rq_http1_total = counter("downstream_rq_http1_total");
+  s.rq_http2_total = counter("downstream_rq_http2_total");
+  s.rq_completed = counter("downstream_rq_completed");
+  s.rq_rx_reset = counter("downstream_rq_rx_reset");
+  s.rq_tx_reset = counter("downstream_rq_tx_reset");
+  s.rq_timeout = counter("downstream_rq_timeout");
+  s.rq_header_timeout = counter("downstream_rq_header_timeout");
+  s.rq_idle_timeout = counter("downstream_rq_idle_timeout");
+  s.rq_too_large = counter("downstream_rq_too_large");
+  s.rq_non_relative_path = counter("downstream_rq_non_relative_path");
+  s.no_route = counter("no_route");
+  s.no_cluster = counter("no_cluster");
+  s.rq_direct_response = counter("rq_direct_response");
+  s.rq_redirect = counter("rq_redirect");
+  for (int i = 1; i < 6; i++) s.rq_code_class[i] = counter("downstream_rq_" + std::to_string(i) + "xx");
+  s.rq_time = store.histogram(prefix + "downstream_rq_time");
+  return s;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google::protobuf::Any& any,
+                                                                   compile::Context& context) {
+  Hcm proto;
+  if (!any.UnpackTo(&proto)) return error("typed_config does not parse");
+  // tracing without a provider changes nothing but the ids' trace digit; upgrade_configs allow what is not there yet, so
+  // upgrades answer 403 until then.
+  auto known = only_fields(
+      proto, {"codec_type", "stat_prefix", "rds", "route_config", "http_filters", "tracing", "common_http_protocol_options",
+              "http_protocol_options", "http2_protocol_options", "server_name", "server_header_transformation",
+              "max_request_headers_kb", "stream_idle_timeout", "request_timeout", "request_headers_timeout", "drain_timeout",
+              "delayed_close_timeout", "access_log", "use_remote_address", "xff_num_trusted_hops", "skip_xff_append", "via",
+              "generate_request_id", "preserve_external_request_id", "always_set_request_id_in_response",
+              "forward_client_cert_details", "set_current_client_cert_details", "proxy_100_continue", "upgrade_configs",
+              "normalize_path", "merge_slashes", "path_with_escaped_slashes_action", "request_id_extension",
+              "append_x_forwarded_port"});
+  if (!known) return known.error();
+  if (proto.tracing().has_provider()) return error("tracing.provider: not supported yet");
+  Settings settings;
+  settings.stat_prefix = proto.stat_prefix();
+  switch (proto.codec_type()) {
+    case Hcm::AUTO: settings.codec = CodecType::kAuto; break;
+    case Hcm::HTTP1: settings.codec = CodecType::kHttp1; break;
+    case Hcm::HTTP2: settings.codec = CodecType::kHttp2; break;
+    default: return error("codec_type: HTTP3 is not supported");
+  }
+  auto options = protocols(proto, settings);
+  if (!options) return options.error();
+  auto route = routes(proto, settings, context);
+  if (!route) return route.error();
+  auto http_filters = filters(proto, settings, context);
+  if (!http_filters) return http_filters.error();
+  auto logs = compile::access_logs(proto.access_log(), context);
+  if (!logs) return logs.error();
+  settings.access_logs = std::move(*logs);
+  if (!proto.server_name().empty()) settings.server_name = proto.server_name();
+  switch (proto.server_header_transformation()) {
+    case Hcm::APPEND_IF_ABSENT: settings.server_header = ServerHeader::kAppendIfAbsent; break;
+    case Hcm::PASS_THROUGH: settings.server_header = ServerHeader::kPassThrough; break;
+    default: settings.server_header = ServerHeader::kOverwrite;
+  }
+  settings.use_remote_address = proto.use_remote_address().value();
+  settings.xff_trusted_hops = proto.xff_num_trusted_hops();
+  settings.skip_xff_append = proto.skip_xff_append();
+  settings.append_forwarded_port = proto.append_x_forwarded_port();
+  settings.via = proto.via();
+  settings.generate_request_id = !proto.has_generate_request_id() || proto.generate_request_id().value();
+  settings.preserve_external_request_id = proto.preserve_external_request_id();
+  settings.respond_with_request_id = proto.always_set_request_id_in_response();
+  client_certificate(proto, settings);
+  settings.proxy_100_continue = proto.proxy_100_continue();
+  settings.path.normalize = proto.normalize_path().value();
+  settings.path.merge_slashes = proto.merge_slashes();
+  switch (proto.path_with_escaped_slashes_action()) {
+    case Hcm::REJECT_REQUEST: settings.path.escaped_slashes = http::EscapedSlashes::kReject; break;
+    case Hcm::UNESCAPE_AND_REDIRECT: settings.path.escaped_slashes = http::EscapedSlashes::kUnescapeAndRedirect; break;
+    case Hcm::UNESCAPE_AND_FORWARD: settings.path.escaped_slashes = http::EscapedSlashes::kUnescapeAndForward; break;
+    default: settings.path.escaped_slashes = http::EscapedSlashes::kKeep;
+  }
+  if (proto.has_request_id_extension()) {
+    using Uuid = envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+    if (!proto.request_id_extension().typed_config().Is<Uuid>()) return error("request_id_extension: not supported by pinnace");
+  }
+  timeouts(proto, settings);
+  settings.stats = make_stats(settings.stat_prefix, context.stats);
+  return std::shared_ptr<const filter::NetworkFilterConfig>(std::make_shared<HcmConfig>(std::move(settings)));
+}
+
+}  // namespace pinnace::filters::hcm

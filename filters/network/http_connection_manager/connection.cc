@@ -1,0 +1,153 @@
+#include "filters/network/http_connection_manager/connection.h"
+
+#include "filters/network/http_connection_manager/stream.h"
+#include "proxy/http/h2/server_codec.h"
+
+namespace pinnace::filters::hcm {
+
+std::unique_ptr<filter::Session> HcmConfig::create(filter::WorkerContext& worker, filter::Accepted&& accepted) const {
+  return std::make_unique<HcmSession>(*this, worker, std::move(accepted));
+}
+
+HcmSession::HcmSession(const HcmConfig& config, filter::WorkerContext& worker, filter::Accepted&& accepted)
+    : Session(std::move(accepted)), config_(config), worker_(worker) {
+  local_ = accepted_.original_destination.kind() != base::Address::Kind::kNone ? accepted_.original_destination
+                                                                               : connection().local_address();
+  timer_.init(worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_timer(); }, this);
+  connection().set_callbacks(*this);
+  connection().set_byte_stats(&config.bytes());
+  cells().add(settings().stats.cx_total);
+  cells().inc(settings().stats.cx_active);
+}
+
+HcmSession::~HcmSession() {
+  cells().dec(settings().stats.cx_active);
+  cells().add(settings().stats.cx_destroy);
+  while (Stream* stream = streams_.pop_front()) delete stream;
+  net::Connection::close(std::move(accepted_.connection));
+}
+
+void HcmSession::start() { connection().start(chain().handshake_timeout_ms); }
+
+void HcmSession::on_ready() {
+  if (connection().tls()) cells().add(settings().stats.cx_ssl_total);
+  timer_use_ = TimerUse::kIdle;
+  if (settings().idle_timeout_ms > 0) timer_.arm(settings().idle_timeout_ms);
+}
+
+// AUTO: ALPN says which codec, else the first bytes do.
+bool HcmSession::make_codec(base::Bytes first) {
+  static constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n";
+  bool h2 = settings().codec == CodecType::kHttp2;
+  if (settings().codec == CodecType::kAuto) {
+    const net::TlsInfo* tls = connection().tls();
+    if (tls && !tls->alpn.empty()) {
+      h2 = tls->alpn == "h2";
+    } else {
+      std::string_view text{reinterpret_cast<const char*>(first.data()), first.size()};
+      size_t n = std::min(text.size(), kPreface.size());
+      h2 = n >= 4 && text.substr(0, n) == kPreface.substr(0, n);
+    }
+  }
+  if (h2) {
+    cells().add(settings().stats.cx_http2_total);
+    codec_ = http::h2::make_server_codec(connection(), *this, settings().h2, settings().h1);
+  } else {
+    cells().add(settings().stats.cx_http1_total);
+    codec_ = std::make_unique<http::h1::H1ServerCodec>(connection(), static_cast<http::ServerCodec::Owner&>(*this), settings().h1);
+  }
+  if (draining_) codec_->start_drain();
+  return codec_ != nullptr;
+}
+
+void HcmSession::on_data(base::Bytes data) {
+  if (ended_) return;
+  if (!codec_ && !make_codec(data)) return end(false);
+  codec_->receive(data);
+}
+
+void HcmSession::on_eof() {
+  if (ended_) return;
+  if (!codec_) return end(false);
+  codec_->receive_eof();
+}
+
+void HcmSession::on_writable() {
+  if (codec_ && !ended_) codec_->connection_writable();
+}
+
+void HcmSession::on_close(net::CloseReason) {
+  if (ended_) return;
+  cells().add(settings().stats.cx_destroy_remote);
+  if (codec_) codec_->connection_lost("downstream_remote_disconnect");
+  if (!ended_) end(false);
+}
+
+http::RequestReceiver& HcmSession::new_stream(http::ResponseSender& sender) {
+  timer_.cancel();
+  requests_++;
+  if (settings().max_requests_per_connection > 0 && requests_ >= settings().max_requests_per_connection) {
+    codec_->start_drain();
+  }
+  auto* stream = new Stream(*this, sender);
+  streams_.push_back(*stream);
+  return *stream;
+}
+
+void HcmSession::stream_ended(Stream& stream) {
+  stream.unlink();
+  worker_.loop.destroy_later(std::unique_ptr<base::Deferred>(&stream));
+  if (ended_ || !streams_.empty()) return;
+  timer_use_ = draining_ ? TimerUse::kDrain : TimerUse::kIdle;
+  if (settings().idle_timeout_ms > 0) timer_.arm(settings().idle_timeout_ms);
+}
+
+void HcmSession::on_partial_head() {
+  if (settings().request_headers_timeout_ms == 0 || timer_use_ == TimerUse::kHead) return;
+  timer_use_ = TimerUse::kHead;
+  timer_.arm(settings().request_headers_timeout_ms);
+}
+
+void HcmSession::on_timer() {
+  if (ended_) return;
+  if (timer_use_ == TimerUse::kHead && codec_) {
+    timer_use_ = TimerUse::kIdle;
+    cells().add(settings().stats.rq_header_timeout);
+    return codec_->reject_partial_head(408, "request_header_timeout");
+  }
+  if (!streams_.empty()) return;
+  cells().add(settings().stats.cx_idle_timeout);
+  end(true);
+}
+
+void HcmSession::on_codec_done() { end(true); }
+
+void HcmSession::drain() {
+  if (draining_ || ended_) return;
+  draining_ = true;
+  if (!codec_ || codec_->idle()) {
+    // ENVOY: an idle h1 connection is left until its next response says "connection: close", bounded by drain_timeout.
+    if (!codec_ || codec_->protocol() != http::Protocol::kHttp2) {
+      timer_use_ = TimerUse::kDrain;
+      timer_.arm(settings().drain_timeout_ms);
+    }
+  }
+  if (codec_) codec_->start_drain();
+}
+
+void HcmSession::close() { end(false); }
+
+void HcmSession::end(bool flush) {
+  if (ended_) return;
+  ended_ = true;
+  timer_.cancel();
+  while (!streams_.empty()) streams_.front().connection_ended();
+  if (flush) {
+    net::Connection::close_after_flush(std::move(accepted_.connection), settings().delayed_close_ms);
+  } else {
+    net::Connection::close(std::move(accepted_.connection));
+  }
+  accepted_.owner->session_ended(*this);
+}
+
+}  // namespace pinnace::filters::hcm

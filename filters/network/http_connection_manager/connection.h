@@ -1,0 +1,58 @@
+// HcmSession: one downstream HTTP connection: its codec, its streams and its connection-level timers.
+// THREAD, LIFETIME: see filter::Session.
+#pragma once
+
+#include "filters/network/http_connection_manager/config.h"
+
+namespace pinnace::filters::hcm {
+
+class Stream;
+
+class HcmSession final : public filter::Session, private net::ConnectionCallbacks, private http::ServerCodec::Owner {
+ public:
+  HcmSession(const HcmConfig& config, filter::WorkerContext& worker, filter::Accepted&& accepted);
+  ~HcmSession() override;
+
+  void start() override;
+  void drain() override;
+  void close() override;
+
+  const Settings& settings() const { return config_.settings(); }
+  filter::WorkerContext& worker() { return worker_; }
+  const net::Connection& downstream() { return connection(); }
+  stats::Cells& cells() { return worker_.loop.cells(); }
+  // The stream is over in both directions; it is destroyed at the end of the turn.
+  void stream_ended(Stream& stream);
+  // Where the client really is, when XFF does not say otherwise.
+  const base::Address& remote() { return connection().remote_address(); }
+  const base::Address& local() const { return local_; }
+  http::Protocol protocol() const { return codec_->protocol(); }
+
+ private:
+  void on_ready() override;
+  void on_data(base::Bytes data) override;
+  void on_eof() override;
+  void on_writable() override;
+  void on_close(net::CloseReason reason) override;
+
+  http::RequestReceiver& new_stream(http::ResponseSender& sender) override;
+  void on_partial_head() override;
+  void on_codec_done() override;
+
+  bool make_codec(base::Bytes first);
+  void on_timer();
+  void end(bool flush);
+
+  const HcmConfig& config_;  // pinned by the chain
+  filter::WorkerContext& worker_;
+  base::Address local_;
+  std::unique_ptr<http::ServerCodec> codec_;
+  base::IntrusiveList<Stream> streams_;
+  base::Timer timer_;      // idle, head or drain
+  enum class TimerUse : uint8_t { kIdle, kHead, kDrain } timer_use_ = TimerUse::kIdle;
+  uint64_t requests_ = 0;
+  bool draining_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace pinnace::filters::hcm

@@ -1,0 +1,213 @@
+#include "filters/network/http_connection_manager/request_headers.h"
+
+#include <time.h>
+
+namespace pinnace::filters::hcm {
+namespace {
+
+using http::HeaderId;
+using http::HeaderMap;
+
+// RFC 9110 7.6.1: fields for this connection only, and those that "connection" names.
+void remove_hop_by_hop(HeaderMap& headers, bool request) {
+  if (headers.has(HeaderId::kConnection)) {
+    std::string_view list;
+    headers.joined(HeaderId::kConnection, headers.arena(), list);
+    while (!list.empty()) {
+      size_t comma = list.find(',');
+      std::string_view token = http::trim(list.substr(0, comma));
+      char lower[64];
+      if (!token.empty() && token.size() <= sizeof lower) {
+        for (size_t i = 0; i < token.size(); i++) {
+          lower[i] = token[i] >= 'A' && token[i] <= 'Z' ? static_cast<char>(token[i] | 0x20) : token[i];
+        }
+        std::string_view name{lower, token.size()};
+        // A client cannot take away what the proxy itself relies on.
+        HeaderId id = http::header_id(name);
+        bool protected_field = id == HeaderId::kHost || id == HeaderId::kContentLength || id == HeaderId::kForwardedFor ||
+                               id == HeaderId::kForwardedProto || id == HeaderId::kForwardedClientCert ||
+                               id == HeaderId::kForwardedHost || id == HeaderId::kTransferEncoding;
+        if (!protected_field && name != "close" && name != "keep-alive" && name != "te") headers.remove(name);
+      }
+      if (comma == std::string_view::npos) break;
+      list.remove_prefix(comma + 1);
+    }
+    headers.remove(HeaderId::kConnection);
+  }
+  headers.remove(HeaderId::kTransferEncoding);
+  headers.remove(HeaderId::kKeepAlive);
+  headers.remove(HeaderId::kProxyConnection);
+  headers.remove(HeaderId::kUpgrade);
+  headers.remove(HeaderId::kHttp2Settings);
+  if (request && headers.has(HeaderId::kTe)) {
+    // ENVOY: "te: trailers" survives, everything else in TE does not.
+    bool trailers = http::contains_token(headers.get(HeaderId::kTe), "trailers");
+    headers.remove(HeaderId::kTe);
+    if (trailers) headers.add(HeaderId::kTe, "trailers");
+  }
+}
+
+// Version 4 UUID, RFC 9562. ENVOY: the fifteenth character may later carry the trace decision; '4' means none.
+std::string_view new_request_id(base::Rng& rng, base::Arena& arena) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  uint64_t bits[2] = {rng.next(), rng.next()};
+  bits[0] = (bits[0] & ~0xf000ull) | 0x4000ull;
+  bits[1] = (bits[1] & ~(0xc0ull << 56)) | (0x80ull << 56);
+  char* out = arena.take_chars(36);
+  char* at = out;
+  for (int i = 0; i < 32; i++) {
+    if (i == 8 || i == 12 || i == 16 || i == 20) *at++ = '-';
+    uint64_t word = bits[i / 16];
+    *at++ = kHex[(word >> (60 - 4 * (i % 16))) & 15];
+  }
+  return {out, 36};
+}
+
+// The `back`-th address from the end of x-forwarded-for (0: the last); false when there is none or it is no address.
+bool forwarded_address(std::string_view list, uint32_t back, base::Address& out) {
+  for (;;) {
+    size_t comma = list.rfind(',');
+    std::string_view last = http::trim(comma == std::string_view::npos ? list : list.substr(comma + 1));
+    if (back == 0) {
+      auto parsed = base::Address::ip(last, 0);
+      if (!parsed) return false;
+      out = *parsed;
+      return true;
+    }
+    if (comma == std::string_view::npos) return false;
+    list = list.substr(0, comma);
+    back--;
+  }
+}
+
+// ENVOY: what only an internal client may say. Without internal_address_config nobody is internal (CVE-2024-45806).
+constexpr HeaderId kInternalOnly[] = {
+    HeaderId::kEnvoyInternal, HeaderId::kEnvoyRetryOn, HeaderId::kEnvoyRetryGrpcOn, HeaderId::kEnvoyMaxRetries,
+    HeaderId::kEnvoyUpstreamTimeout, HeaderId::kEnvoyPerTryTimeout, HeaderId::kEnvoyExpectedTimeout,
+    HeaderId::kEnvoyUpstreamAltStatName, HeaderId::kEnvoyTimeoutAltResponse, HeaderId::kEnvoyRetriableStatusCodes,
+    HeaderId::kEnvoyRetriableHeaderNames, HeaderId::kEnvoyHedgeOnPerTryTimeout, HeaderId::kEnvoyForceTrace,
+    HeaderId::kEnvoyIpTags};
+// And what an edge proxy takes out besides.
+constexpr HeaderId kNotFromOutside[] = {
+    HeaderId::kEnvoyOriginalPath, HeaderId::kEnvoyDecoratorOperation, HeaderId::kEnvoyDownstreamServiceCluster,
+    HeaderId::kEnvoyDownstreamServiceNode, HeaderId::kEnvoyOriginalHost};
+
+std::string client_cert_element(const Settings& settings, const net::TlsInfo& tls) {
+  std::string out;
+  auto field = [&](std::string_view text) {
+    if (!out.empty()) out += ';';
+    out += text;
+  };
+  for (const auto& san : tls.local_uri_sans) field("By=" + san);
+  field("Hash=" + tls.peer_sha256);
+  if (settings.cert_pem && !tls.peer_certificate.empty()) field("Cert=\"" + tls.peer_certificate + "\"");
+  if (settings.cert_subject) {
+    std::string subject;
+    for (char c : tls.peer_subject) {
+      if (c == '"' || c == '\\') subject += '\\';
+      subject += c;
+    }
+    field("Subject=\"" + subject + "\"");
+  }
+  if (settings.cert_uri) {
+    for (const auto& san : tls.peer_uri_sans) field("URI=" + san);
+    if (tls.peer_uri_sans.empty()) field("URI=");
+  }
+  if (settings.cert_dns) {
+    for (const auto& san : tls.peer_dns_sans) field("DNS=" + san);
+  }
+  return out;
+}
+
+void mutate_client_cert(HeaderMap& headers, const Settings& settings, const net::TlsInfo* tls) {
+  // ENVOY: without mTLS only ALWAYS_FORWARD_ONLY lets the client's claim through.
+  bool mutual = tls && tls->peer_certificate_presented;
+  if (settings.client_cert == ForwardClientCert::kAlwaysForwardOnly) return;
+  if (settings.client_cert == ForwardClientCert::kSanitize || !mutual) return headers.remove(HeaderId::kForwardedClientCert);
+  if (settings.client_cert == ForwardClientCert::kForwardOnly) return;
+  std::string_view element = headers.arena().copy(client_cert_element(settings, *tls));
+  if (settings.client_cert == ForwardClientCert::kAppendForward) {
+    headers.append_to(HeaderId::kForwardedClientCert, ",", element);
+  } else {
+    headers.set(HeaderId::kForwardedClientCert, element);
+  }
+}
+
+std::string_view http_date(uint64_t wall_ns) {
+  thread_local uint64_t last = 0;
+  thread_local char text[32];
+  thread_local size_t size = 0;
+  uint64_t second = wall_ns / 1000000000;
+  if (second != last) {
+    last = second;
+    auto when = static_cast<time_t>(second);
+    tm utc{};
+    gmtime_r(&when, &utc);
+    size = strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+  }
+  return {text, size};
+}
+
+}  // namespace
+
+void mutate_request(http::RequestHead& request, const Settings& settings, const net::Connection& downstream,
+                    base::Rng& rng, base::Address& remote) {
+  HeaderMap& headers = request.headers;
+  base::Arena& arena = headers.arena();
+  const net::TlsInfo* tls = downstream.tls();
+  remove_hop_by_hop(headers, true);
+  if (!settings.proxy_100_continue) headers.remove(HeaderId::kExpect);
+
+  // Who is the client? use_remote_address: the peer, or so many trusted hops before it; else what XFF says last.
+  const base::Address& peer = downstream.remote_address();
+  remote = peer;
+  std::string_view forwarded;
+  bool has_forwarded = headers.joined(HeaderId::kForwardedFor, arena, forwarded);
+  bool edge = settings.use_remote_address;
+  if (edge) {
+    if (settings.xff_trusted_hops > 0) {
+      base::Address claimed;
+      if (has_forwarded && forwarded_address(forwarded, settings.xff_trusted_hops - 1, claimed)) remote = claimed;
+    }
+    if (!settings.skip_xff_append && peer.is_ip()) headers.append_to(HeaderId::kForwardedFor, ",", arena.copy(peer.ip_text()));
+    if (settings.xff_trusted_hops == 0 || !headers.has(HeaderId::kForwardedProto)) {
+      headers.set(HeaderId::kForwardedProto, tls ? "https" : "http");
+    }
+  } else {
+    base::Address claimed;
+    if (has_forwarded && forwarded_address(forwarded, settings.xff_trusted_hops, claimed)) remote = claimed;
+    if (!headers.has(HeaderId::kForwardedProto)) headers.add(HeaderId::kForwardedProto, tls ? "https" : "http");
+  }
+  // CVE-2023-35944: the scheme that routing sees is one of two spellings.
+  std::string_view proto = headers.get(HeaderId::kForwardedProto);
+  request.scheme = proto == "http" || proto == "https" ? proto : std::string_view(tls ? "https" : "http");
+  for (HeaderId id : kInternalOnly) headers.remove(id);
+  if (edge) {
+    for (HeaderId id : kNotFromOutside) headers.remove(id);
+    headers.set(HeaderId::kEnvoyExternalAddress, arena.copy(remote.ip_text()));
+  }
+  if (edge && !settings.preserve_external_request_id) headers.remove(HeaderId::kRequestId);
+  if (settings.generate_request_id && !headers.has(HeaderId::kRequestId)) {
+    headers.add(HeaderId::kRequestId, new_request_id(rng, arena));
+  }
+  mutate_client_cert(headers, settings, tls);
+  if (!settings.via.empty()) headers.append_to(HeaderId::kVia, ", ", settings.via);
+}
+
+void mutate_response(http::ResponseHead& response, const Settings& settings, const http::RequestHead& request,
+                     uint64_t wall_ns) {
+  HeaderMap& headers = response.headers;
+  remove_hop_by_hop(headers, false);
+  if (settings.server_header == ServerHeader::kOverwrite) {
+    headers.set(HeaderId::kServer, settings.server_name);
+  } else if (settings.server_header == ServerHeader::kAppendIfAbsent && !headers.has(HeaderId::kServer)) {
+    headers.add(HeaderId::kServer, settings.server_name);
+  }
+  if (!headers.has(HeaderId::kDate)) headers.add(HeaderId::kDate, headers.arena().copy(http_date(wall_ns)));
+  if (settings.respond_with_request_id && request.headers.has(HeaderId::kRequestId)) {
+    headers.set(HeaderId::kRequestId, request.headers.get(HeaderId::kRequestId));
+  }
+  if (!settings.via.empty()) headers.append_to(HeaderId::kVia, ", ", settings.via);
+}
+
+}  // namespace pinnace::filters::hcm

@@ -1,0 +1,14 @@
+// What the connection manager does to the headers of a request before routing and of a response before sending:
+// hop-by-hop fields, x-forwarded-*, x-request-id, x-forwarded-client-cert, what only trusted clients may say.
+#pragma once
+
+#include "filters/network/http_connection_manager/config.h"
+
+namespace pinnace::filters::hcm {
+
+void mutate_request(http::RequestHead& request, const Settings& settings, const net::Connection& downstream,
+                    base::Rng& rng, base::Address& remote);
+void mutate_response(http::ResponseHead& response, const Settings& settings, const http::RequestHead& request,
+                     uint64_t wall_ns);
+
+}  // namespace pinnace::filters::hcm

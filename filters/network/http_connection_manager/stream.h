@@ -1,0 +1,90 @@
+// Stream: one request on its way through the HTTP filters and its response on the way back. Ends in exactly one access
+// log entry. THREAD: the connection's worker. LIFETIME: owned by its HcmSession until stream_ended().
+#pragma once
+
+#include "filters/network/http_connection_manager/config.h"
+
+namespace pinnace::filters::hcm {
+
+class HcmSession;
+
+class Stream final : public base::Deferred, public http::RequestReceiver, public filter::HttpStream {
+ public:
+  Stream(HcmSession& session, http::ResponseSender& sender);
+  ~Stream() override;
+  // Streams come from a free list of their thread: a kept-alive request allocates nothing.
+  static void* operator new(size_t size);
+  static void operator delete(void* memory);
+
+  // The connection is going: end without answering.
+  void connection_ended();
+
+  // http::RequestReceiver
+  base::Arena& arena() override { return arena_; }
+  http::RequestHead& request() override { return request_; }
+  http::HeaderMap& request_trailers() override;
+  void on_request(bool end_stream) override;
+  void on_bad_request(uint16_t status, std::string_view detail) override;
+  void on_data(http::Bytes data, bool end_stream) override;
+  void on_trailers(http::HeaderMap& trailers) override;
+  void on_reset(http::ResetReason reason, std::string_view detail) override;
+  void on_writable() override;
+
+  // filter::HttpStream
+  filter::WorkerContext& worker() override;
+  http::StreamInfo& info() override { return info_; }
+  const model::Route* route() override { return route_; }
+  const net::Connection& downstream() override;
+  const base::Address& destination() override;
+  uint32_t buffer_limit() override;
+  bool request_ended() const override { return request_ended_; }
+  void resume() override;
+  void local_reply(const filter::LocalReply& reply) override;
+  void send_informational(http::ResponseHead& head) override;
+  void send_response(http::ResponseHead& head, bool end_stream) override;
+  void send_response_data(http::Bytes data, bool end_stream) override;
+  void send_response_trailers(http::HeaderMap& trailers) override;
+  bool response_started() const override { return response_started_; }
+  bool response_blocked() const override { return sender_ && sender_->blocked(); }
+  void set_request_reading(bool on) override;
+
+ private:
+  const Settings& settings() const;
+  bool accept_request();
+  bool resolve_route();
+  bool answer_without_upstream();
+  void start_filters(bool end_stream);
+  void run_request(size_t from, bool end_stream);
+  void deliver_held();
+  void touch();
+  void on_timeout(std::string_view details, uint16_t status, http::Flag flag);
+  void request_done();
+  void response_done();
+  void maybe_end();
+  void end();
+  void destroy_filters();
+
+  HcmSession& session_;
+  http::ResponseSender* sender_;
+  base::Arena arena_;
+  http::RequestHead request_;
+  http::ResponseHead* response_ = nullptr;
+  http::HeaderMap* trailers_ = nullptr;
+  http::StreamInfo info_;
+  filter::RouteConfigRef routes_;
+  const model::Route* route_ = nullptr;
+  filter::HttpFilter** filters_ = nullptr;
+  size_t filter_count_ = 0;
+  size_t at_filter_ = 0;      // the filter that holds the request; filter_count_ when none does
+  base::Chain held_;          // body that waits for it
+  bool held_end_ = false;
+  base::Timer idle_timer_, deadline_timer_;
+  bool request_ended_ = false;
+  bool response_started_ = false;
+  bool response_ended_ = false;
+  bool filters_done_ = false;
+  bool ended_ = false;
+  bool head_seen_ = false;
+};
+
+}  // namespace pinnace::filters::hcm

@@ -1,0 +1,152 @@
+#include "filters/registry.h"
+
+#include <iterator>
+
+#include "envoy/extensions/filters/http/cors/v3/cors.pb.h"
+#include "envoy/extensions/filters/http/fault/v3/fault.pb.h"
+#include "envoy/extensions/filters/http/grpc_stats/v3/config.pb.h"
+#include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb.h"
+#include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb.h"
+#include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb.h"
+#include "filters/http/router/compile.h"
+#include "filters/network/http_connection_manager/compile.h"
+#include "filters/network/tcp_proxy/compile.h"
+
+namespace pinnace::filters {
+namespace {
+
+using google::protobuf::Any;
+using HttpFilterPtr = std::shared_ptr<const filter::HttpFilterConfig>;
+using NetworkFilterPtr = std::shared_ptr<const filter::NetworkFilterConfig>;
+
+// A filter that acts only on per-route configuration (cors) or on fields that must be empty (fault) is inert here:
+// routes with such configuration are refused where they are compiled.
+Result<HttpFilterPtr> inert_cors(const Any&, Context&) { return HttpFilterPtr(); }
+
+Result<HttpFilterPtr> inert_fault(const Any& any, Context&) {
+  envoy::extensions::filters::http::fault::v3::HTTPFault fault;
+  if (!any.UnpackTo(&fault)) return error("typed_config does not parse");
+  auto known = compile::only_fields(fault, {});
+  if (!known) return known.error();
+  return HttpFilterPtr();
+}
+
+// Counts gRPC messages for metrics; requests pass it unchanged. Its stats come with the gRPC issue.
+Result<HttpFilterPtr> inert_grpc_stats(const Any&, Context&) { return HttpFilterPtr(); }
+
+struct HttpEntry {
+  const char* type;
+  Result<HttpFilterPtr> (*compile)(const Any&, Context&);
+};
+constexpr HttpEntry kHttpFilters[] = {
+    {"envoy.extensions.filters.http.router.v3.Router", router::compile},
+    {"envoy.extensions.filters.http.cors.v3.Cors", inert_cors},
+    {"envoy.extensions.filters.http.fault.v3.HTTPFault", inert_fault},
+    {"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", inert_grpc_stats},
+};
+
+struct NetworkEntry {
+  const char* type;
+  Result<NetworkFilterPtr> (*compile)(const Any&, Context&);
+};
+constexpr NetworkEntry kNetworkFilters[] = {
+    {"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", hcm::compile},
+    {"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", tcp_proxy::compile},
+};
+
+struct ListenerEntry {
+  const char* type;
+  model::ListenerFilterKind kind;
+};
+constexpr ListenerEntry kListenerFilters[] = {
+    {"envoy.extensions.filters.listener.original_dst.v3.OriginalDst", model::ListenerFilterKind::kOriginalDst},
+    {"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", model::ListenerFilterKind::kTlsInspector},
+    {"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", model::ListenerFilterKind::kHttpInspector},
+};
+
+std::string type_of(const Any& any) {
+  size_t slash = any.type_url().rfind('/');
+  return slash == std::string::npos ? any.type_url() : any.type_url().substr(slash + 1);
+}
+
+template <class Table>
+auto find(const Table& table, const Any& any) {
+  std::string type = type_of(any);
+  auto at = std::begin(table);
+  while (at != std::end(table) && type != at->type) ++at;
+  return at;
+}
+
+Error unknown(const char* what, const std::string& name, const Any& any) {
+  return error(std::string(what) + " '" + name + "' (" + type_of(any) + "): not supported by pinnace");
+}
+
+Result<model::ListenerPredicate> predicate(const envoy::config::listener::v3::ListenerFilterChainMatchPredicate& proto) {
+  using Proto = envoy::config::listener::v3::ListenerFilterChainMatchPredicate;
+  using Kind = model::ListenerPredicate::Kind;
+  model::ListenerPredicate out;
+  auto add = [&](const Proto& rule) -> Result<bool> {
+    auto compiled = predicate(rule);
+    if (!compiled) return compiled.error();
+    out.rules.push_back(std::move(*compiled));
+    return true;
+  };
+  switch (proto.rule_case()) {
+    case Proto::kAnyMatch: out.kind = Kind::kAny; break;
+    case Proto::kDestinationPortRange:
+      out.kind = Kind::kPortRange;
+      out.port_start = static_cast<uint16_t>(proto.destination_port_range().start());
+      out.port_end = static_cast<uint32_t>(proto.destination_port_range().end());
+      break;
+    case Proto::kNotMatch: {
+      out.kind = Kind::kNot;
+      auto added = add(proto.not_match());
+      if (!added) return added.error();
+      break;
+    }
+    case Proto::kOrMatch:
+    case Proto::kAndMatch: {
+      bool is_or = proto.rule_case() == Proto::kOrMatch;
+      out.kind = is_or ? Kind::kOr : Kind::kAnd;
+      for (const auto& rule : is_or ? proto.or_match().rules() : proto.and_match().rules()) {
+        auto added = add(rule);
+        if (!added) return added.error();
+      }
+      break;
+    }
+    case Proto::RULE_NOT_SET: return error("filter_disabled: no rule");
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<HttpFilterPtr> compile_http_filter(const std::string& name, const Any& config, Context& context) {
+  auto entry = find(kHttpFilters, config);
+  if (entry == std::end(kHttpFilters)) return unknown("HTTP filter", name, config);
+  auto compiled = entry->compile(config, context);
+  if (!compiled) return compile::in("HTTP filter '" + name + "'", compiled.error());
+  return compiled;
+}
+
+Result<NetworkFilterPtr> compile_network_filter(const std::string& name, const Any& config, Context& context) {
+  auto entry = find(kNetworkFilters, config);
+  if (entry == std::end(kNetworkFilters)) return unknown("network filter", name, config);
+  auto compiled = entry->compile(config, context);
+  if (!compiled) return compile::in("network filter '" + name + "'", compiled.error());
+  return compiled;
+}
+
+Result<model::ListenerFilterConfig> compile_listener_filter(const envoy::config::listener::v3::ListenerFilter& proto) {
+  auto entry = find(kListenerFilters, proto.typed_config());
+  if (entry == std::end(kListenerFilters)) return unknown("listener filter", proto.name(), proto.typed_config());
+  model::ListenerFilterConfig out{entry->kind, std::nullopt};
+  if (proto.has_filter_disabled()) {
+    auto compiled = predicate(proto.filter_disabled());
+    if (!compiled) return compiled.error();
+    out.disabled = std::move(*compiled);
+  }
+  return out;
+}
+
+}  // namespace pinnace::filters

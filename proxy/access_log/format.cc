@@ -1,0 +1,273 @@
+#include "proxy/access_log/format.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+
+namespace pinnace::access_log {
+
+using http::HeaderMap;
+using http::RequestHead;
+
+// Envoy: "default format string".
+const char* const kDefaultFormat =
+    "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% "
+    "%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" "
+    "\"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
+
+namespace {
+
+void put_number(std::string& out, uint64_t value) {
+  char digits[20];
+  auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+  out.append(digits, end);
+}
+
+// A value from a peer cannot break a line or its quotes.
+void put_escaped(std::string& out, std::string_view value) {
+  for (char c : value) {
+    auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      static constexpr char kHex[] = "0123456789abcdef";
+      out += "\\x";
+      out += kHex[byte >> 4];
+      out += kHex[byte & 15];
+    } else {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+  }
+}
+
+void put_text(std::string& out, std::string_view value) {
+  if (value.empty()) {
+    out += '-';
+  } else {
+    put_escaped(out, value);
+  }
+}
+
+void put_address(std::string& out, const base::Address& address) {
+  using Kind = base::Address::Kind;
+  if (address.kind() == Kind::kIpv4) {  // the usual case, without a temporary
+    const auto& b = address.bytes();
+    for (int i = 0; i < 4; i++) {
+      if (i > 0) out += '.';
+      put_number(out, b[static_cast<size_t>(i)]);
+    }
+    out += ':';
+    put_number(out, address.port());
+  } else if (address.kind() == Kind::kNone) {
+    out += '-';
+  } else {
+    out += address.text();
+  }
+}
+
+// "2026-11-22T12:00:00.123Z"; the second is formatted once and kept.
+void put_time(std::string& out, uint64_t wall_ns) {
+  thread_local uint64_t last_second = 0;
+  thread_local char text[24] = {};
+  uint64_t second = wall_ns / 1000000000;
+  if (second != last_second) {
+    last_second = second;
+    auto when = static_cast<time_t>(second);
+    tm utc{};
+    gmtime_r(&when, &utc);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+  }
+  out += text;
+  uint64_t ms = wall_ns / 1000000 % 1000;
+  out += '.';
+  out += static_cast<char>('0' + ms / 100);
+  out += static_cast<char>('0' + ms / 10 % 10);
+  out += static_cast<char>('0' + ms % 10);
+  out += 'Z';
+}
+
+std::string_view request_value(const RequestHead& head, std::string_view name) {
+  if (name.empty()) return {};
+  if (name[0] == ':') {
+    if (name == ":method") return head.method;
+    if (name == ":path") return head.path;
+    if (name == ":authority") return head.authority;
+    if (name == ":scheme") return head.scheme;
+    return {};
+  }
+  if (name == "host") return head.authority;
+  const http::Header* field = head.headers.find(name);
+  return field ? field->value : std::string_view();
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return std::tolower(c); });
+  return out;
+}
+
+}  // namespace
+
+Result<Format> Format::compile(std::string_view text) {
+  Format format;
+  std::string literal;
+  auto flush = [&] {
+    if (literal.empty()) return;
+    format.items_.push_back({Op::kLiteral, std::move(literal), {}, 0});
+    literal.clear();
+  };
+  while (!text.empty()) {
+    if (text[0] != '%') {
+      literal += text[0];
+      text.remove_prefix(1);
+      continue;
+    }
+    if (text.substr(0, 2) == "%%") {
+      literal += '%';
+      text.remove_prefix(2);
+      continue;
+    }
+    size_t end = text.find('%', 1);
+    if (end == std::string_view::npos) return error("unterminated operator: " + std::string(text));
+    auto item = compile_operator(text.substr(1, end - 1));
+    if (!item) return item.error();
+    flush();
+    format.items_.push_back(std::move(*item));
+    text.remove_prefix(end + 1);
+  }
+  flush();
+  return format;
+}
+
+Result<Format::Item> Format::compile_operator(std::string_view text) {
+  static constexpr std::pair<std::string_view, Op> kOps[] = {
+      {"START_TIME", Op::kStartTime},
+      {"REQ", Op::kRequestHeader},
+      {"RESP", Op::kResponseHeader},
+      {"PROTOCOL", Op::kProtocol},
+      {"RESPONSE_CODE", Op::kResponseCode},
+      {"RESPONSE_FLAGS", Op::kResponseFlags},
+      {"RESPONSE_CODE_DETAILS", Op::kResponseCodeDetails},
+      {"CONNECTION_TERMINATION_DETAILS", Op::kConnectionTerminationDetails},
+      {"UPSTREAM_TRANSPORT_FAILURE_REASON", Op::kUpstreamTransportFailureReason},
+      {"BYTES_RECEIVED", Op::kBytesReceived},
+      {"BYTES_SENT", Op::kBytesSent},
+      {"DURATION", Op::kDuration},
+      {"UPSTREAM_HOST", Op::kUpstreamHost},
+      {"UPSTREAM_CLUSTER", Op::kUpstreamCluster},
+      {"UPSTREAM_CLUSTER_RAW", Op::kUpstreamCluster},
+      {"UPSTREAM_LOCAL_ADDRESS", Op::kUpstreamLocalAddress},
+      {"UPSTREAM_REQUEST_ATTEMPT_COUNT", Op::kAttemptCount},
+      {"DOWNSTREAM_LOCAL_ADDRESS", Op::kDownstreamLocalAddress},
+      {"DOWNSTREAM_LOCAL_PORT", Op::kDownstreamLocalPort},
+      {"DOWNSTREAM_REMOTE_ADDRESS", Op::kDownstreamRemoteAddress},
+      {"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Op::kDownstreamRemoteAddressWithoutPort},
+      {"DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Op::kDownstreamDirectRemoteAddress},
+      {"DOWNSTREAM_PEER_URI_SAN", Op::kPeerUriSan},
+      {"DOWNSTREAM_LOCAL_URI_SAN", Op::kLocalUriSan},
+      {"DOWNSTREAM_PEER_SUBJECT", Op::kPeerSubject},
+      {"DOWNSTREAM_TLS_VERSION", Op::kTlsVersion},
+      {"DOWNSTREAM_TLS_CIPHER", Op::kTlsCipher},
+      {"REQUESTED_SERVER_NAME", Op::kRequestedServerName},
+      {"ROUTE_NAME", Op::kRouteName},
+  };
+  size_t stop = text.find_first_of("(:");
+  std::string_view name = text.substr(0, stop);
+  Item item;
+  auto* found = std::find_if(std::begin(kOps), std::end(kOps), [&](const auto& op) { return op.first == name; });
+  if (found == std::end(kOps)) return error("access log operator %" + std::string(name) + "% is not supported");
+  item.op = found->second;
+  std::string_view rest = stop == std::string_view::npos ? std::string_view() : text.substr(stop);
+  std::string_view argument;
+  if (!rest.empty() && rest[0] == '(') {
+    size_t close = rest.find(')');
+    if (close == std::string_view::npos) return error("missing ) in %" + std::string(text) + "%");
+    argument = rest.substr(1, close - 1);
+    rest.remove_prefix(close + 1);
+  }
+  if (!rest.empty()) {
+    const char* from = rest.data() + 1;
+    const char* to = rest.data() + rest.size();
+    if (rest[0] != ':' || std::from_chars(from, to, item.max_length).ptr != to) {
+      return error("bad length in %" + std::string(text) + "%");
+    }
+  }
+  bool takes_header = item.op == Op::kRequestHeader || item.op == Op::kResponseHeader;
+  if (takes_header == argument.empty()) {
+    return error("%" + std::string(name) + (takes_header ? "% needs a header name" : "% takes no argument here"));
+  }
+  size_t question = argument.find('?');
+  item.text = lower(argument.substr(0, question));
+  if (question != std::string_view::npos) item.alternative = lower(argument.substr(question + 1));
+  return item;
+}
+
+void Format::render(const Entry& entry, std::string& out) const {
+  for (const Item& item : items_) {
+    size_t before = out.size();
+    if (item.op == Op::kLiteral) {
+      out += item.text;
+    } else {
+      render_item(item, entry, out);
+      if (item.max_length > 0 && out.size() - before > item.max_length) out.resize(before + item.max_length);
+    }
+  }
+}
+
+void Format::render_item(const Item& item, const Entry& entry, std::string& out) {
+  const http::StreamInfo& info = entry.info;
+  switch (item.op) {
+    case Op::kLiteral: break;
+    case Op::kStartTime: return put_time(out, info.start_wall_ns);
+    case Op::kRequestHeader: {
+      std::string_view value;
+      if (entry.request) {
+        value = request_value(*entry.request, item.text);
+        if (value.empty() && !item.alternative.empty()) value = request_value(*entry.request, item.alternative);
+      }
+      return put_text(out, value);
+    }
+    case Op::kResponseHeader: {
+      const http::Header* field = entry.response ? entry.response->headers.find(item.text) : nullptr;
+      if (!field && entry.response && !item.alternative.empty()) field = entry.response->headers.find(item.alternative);
+      return put_text(out, field ? field->value : std::string_view());
+    }
+    case Op::kProtocol: return put_text(out, entry.request ? http::protocol_name(entry.request->protocol) : "");
+    case Op::kResponseCode: return put_number(out, info.response_code);
+    case Op::kResponseFlags:
+      if (info.flags == 0) {
+        out += '-';
+      } else {
+        out += http::flags_text(info.flags);
+      }
+      return;
+    case Op::kResponseCodeDetails: return put_text(out, info.details);
+    case Op::kConnectionTerminationDetails: return put_text(out, info.termination_details);
+    case Op::kUpstreamTransportFailureReason: return put_text(out, info.upstream_failure);
+    case Op::kBytesReceived: return put_number(out, info.bytes_received);
+    case Op::kBytesSent: return put_number(out, info.bytes_sent);
+    case Op::kDuration: return put_number(out, (info.end_ns - info.start_ns) / 1000000);
+    case Op::kUpstreamHost: return put_text(out, info.upstream_host);
+    case Op::kUpstreamCluster: return put_text(out, info.cluster_name);
+    case Op::kUpstreamLocalAddress: return put_address(out, info.upstream_local_address);
+    case Op::kDownstreamLocalAddress: return put_address(out, info.local_address ? *info.local_address : base::Address());
+    case Op::kDownstreamLocalPort: return put_number(out, info.local_address ? info.local_address->port() : 0);
+    case Op::kDownstreamRemoteAddress: return put_address(out, info.remote_address);
+    case Op::kDownstreamRemoteAddressWithoutPort: return put_text(out, info.remote_address.ip_text());
+    case Op::kDownstreamDirectRemoteAddress:
+      return put_address(out, info.direct_remote_address ? *info.direct_remote_address : base::Address());
+    case Op::kRequestedServerName: return put_text(out, info.requested_server_name);
+    case Op::kRouteName: return put_text(out, info.route_name);
+    case Op::kAttemptCount: return put_number(out, info.attempts);
+    case Op::kPeerUriSan:
+      return put_text(out, info.tls && !info.tls->peer_uri_sans.empty() ? std::string_view(info.tls->peer_uri_sans[0]) : "");
+    case Op::kLocalUriSan:
+      return put_text(out, info.tls && !info.tls->local_uri_sans.empty() ? std::string_view(info.tls->local_uri_sans[0]) : "");
+    case Op::kPeerSubject: return put_text(out, info.tls ? std::string_view(info.tls->peer_subject) : "");
+    case Op::kTlsVersion: return put_text(out, info.tls ? std::string_view(info.tls->version) : "");
+    case Op::kTlsCipher: return put_text(out, info.tls ? std::string_view(info.tls->cipher) : "");
+  }
+}
+
+}  // namespace pinnace::access_log

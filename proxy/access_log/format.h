@@ -1,0 +1,52 @@
+// Format: an access log's format string, compiled once into a list of operators. Rendering appends to a buffer and
+// allocates nothing. Operators and what they print when a value is absent ("-") are Envoy's.
+// ERRORS: compile() names the operator it does not know.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/base/result.h"
+#include "proxy/http/stream_info.h"
+
+namespace pinnace::access_log {
+
+// What a log line is about. Heads are nullptr for TCP connections and for requests that had none.
+struct Entry {
+  const http::StreamInfo& info;
+  const http::RequestHead* request = nullptr;
+  const http::ResponseHead* response = nullptr;
+  bool tcp = false;
+};
+
+class Format {
+ public:
+  static Result<Format> compile(std::string_view text);
+  void render(const Entry& entry, std::string& out) const;
+
+ private:
+  enum class Op : uint8_t {
+    kLiteral, kStartTime, kRequestHeader, kResponseHeader, kProtocol, kResponseCode, kResponseFlags, kResponseCodeDetails,
+    kConnectionTerminationDetails, kUpstreamTransportFailureReason, kBytesReceived, kBytesSent, kDuration, kUpstreamHost,
+    kUpstreamCluster, kUpstreamLocalAddress, kDownstreamLocalAddress, kDownstreamLocalPort, kDownstreamRemoteAddress,
+    kDownstreamRemoteAddressWithoutPort, kDownstreamDirectRemoteAddress, kRequestedServerName, kRouteName, kAttemptCount,
+    kPeerUriSan, kLocalUriSan, kPeerSubject, kTlsVersion, kTlsCipher,
+  };
+  struct Item {
+    Op op = Op::kLiteral;
+    std::string text;         // literal, or header name
+    std::string alternative;  // REQ(A?B)
+    size_t max_length = 0;    // :N
+  };
+
+  static Result<Item> compile_operator(std::string_view text);
+  static void render_item(const Item& item, const Entry& entry, std::string& out);
+
+  std::vector<Item> items_;
+};
+
+// Istio's and Envoy's format when none is given.
+extern const char* const kDefaultFormat;
+
+}  // namespace pinnace::access_log

@@ -1,0 +1,39 @@
+// The process log: one line per event to stderr, in the form pilot-agent configures for Envoy. Not for requests, which
+// have access logs. A full stderr never blocks: the line is dropped and counted. THREAD: any.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace pinnace::base {
+
+enum class LogLevel : uint8_t { kTrace, kDebug, kInfo, kWarning, kError, kCritical, kOff };
+
+std::optional<LogLevel> parse_log_level(std::string_view name);
+std::string_view log_level_name(LogLevel level);
+
+class Log {
+ public:
+  static bool enabled(LogLevel level) { return level >= threshold_.load(std::memory_order_relaxed); }
+  static LogLevel level() { return threshold_.load(std::memory_order_relaxed); }
+  static void set_level(LogLevel level) { threshold_.store(level, std::memory_order_relaxed); }
+  static void write(LogLevel level, std::string_view component, std::string_view text);
+  static uint64_t dropped() { return dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  static std::atomic<LogLevel> threshold_;
+  static std::atomic<uint64_t> dropped_;
+};
+
+}  // namespace pinnace::base
+
+// PN_LOG(kWarning, "xds", "stream closed: {}", why). The arguments are not evaluated when the level is off.
+#define PN_LOG(level, component, ...)                                                                       \
+  do {                                                                                                      \
+    if (::pinnace::base::Log::enabled(::pinnace::base::LogLevel::level))                                    \
+      ::pinnace::base::Log::write(::pinnace::base::LogLevel::level, component, ::fmt::format(__VA_ARGS__)); \
+  } while (0)

@@ -1,0 +1,87 @@
+// The HTTP filter contract. A filter's Config is compiled once and shared; its HttpFilter lives in the stream's arena for
+// one request. Requests pass the filters in order, responses in reverse. Returning kHold stops the request there until the
+// filter calls resume(); a reply ends it. After on_destroy() nothing calls a filter and it calls nothing.
+// THREAD: the stream's worker.
+#pragma once
+
+#include <memory>
+#include <new>
+
+#include "proxy/filter/worker_context.h"
+#include "proxy/http/codec.h"
+#include "proxy/http/stream_info.h"
+#include "proxy/model/route.h"
+#include "proxy/net/connection.h"
+
+namespace pinnace::filter {
+
+enum class Next : uint8_t { kContinue, kHold };
+
+struct LocalReply {
+  uint16_t status = 500;
+  std::string_view body;
+  std::string_view details;      // response code details; lives as long as the stream
+  http::Flags flags = 0;
+  std::string_view extra_name, extra_value;  // one more response header
+};
+
+// What a stream offers to its filters.
+class HttpStream {
+ public:
+  virtual WorkerContext& worker() = 0;
+  virtual base::Arena& arena() = 0;
+  virtual http::RequestHead& request() = 0;
+  virtual http::StreamInfo& info() = 0;
+  virtual const model::Route* route() = 0;
+  virtual const net::Connection& downstream() = 0;
+  // Where iptables took the connection from, else where it came in.
+  virtual const base::Address& destination() = 0;
+  virtual uint32_t buffer_limit() = 0;
+  virtual bool request_ended() const = 0;
+
+  // Goes on after kHold, with the filter after the one that held.
+  virtual void resume() = 0;
+  // Answers in place of an upstream; when a response has begun, breaks it off.
+  virtual void local_reply(const LocalReply& reply) = 0;
+
+  // For the terminal filter: the upstream's response.
+  virtual void send_informational(http::ResponseHead& head) = 0;
+  virtual void send_response(http::ResponseHead& head, bool end_stream) = 0;
+  virtual void send_response_data(http::Bytes data, bool end_stream) = 0;
+  virtual void send_response_trailers(http::HeaderMap& trailers) = 0;
+  virtual bool response_started() const = 0;
+  virtual bool response_blocked() const = 0;
+  virtual void set_request_reading(bool on) = 0;
+
+ protected:
+  ~HttpStream() = default;
+};
+
+class HttpFilter {
+ public:
+  virtual ~HttpFilter() = default;
+  virtual Next on_request(bool /*end_stream*/) { return Next::kContinue; }
+  virtual void on_request_data(http::Bytes /*data*/, bool /*end_stream*/) {}
+  virtual void on_request_trailers(http::HeaderMap& /*trailers*/) {}
+  virtual void on_response_head(http::ResponseHead& /*head*/, bool /*end_stream*/) {}
+  virtual void on_response_data(http::Bytes /*data*/, bool /*end_stream*/) {}
+  virtual void on_response_trailers(http::HeaderMap& /*trailers*/) {}
+  // The client takes more of the response again.
+  virtual void on_response_writable() {}
+  // The stream ends: by completion, reset or reply.
+  virtual void on_destroy() {}
+};
+
+class HttpFilterConfig {
+ public:
+  virtual ~HttpFilterConfig() = default;
+  // In the stream's arena; the stream calls the destructor.
+  virtual HttpFilter* create(HttpStream& stream) const = 0;
+};
+
+template <class Filter, class... Args>
+Filter* make_in_arena(base::Arena& arena, Args&&... args) {
+  return new (arena.take(sizeof(Filter), alignof(Filter))) Filter(std::forward<Args>(args)...);
+}
+
+}  // namespace pinnace::filter

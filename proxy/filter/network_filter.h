@@ -1,0 +1,62 @@
+// The network filter contract. A chain's last filter is terminal: it makes a Session, which owns the connection from the
+// first byte after the listener filters to its end.
+#pragma once
+
+#include <memory>
+
+#include "proxy/base/intrusive_list.h"
+#include "proxy/base/local_ref.h"
+#include "proxy/filter/worker_context.h"
+#include "proxy/model/listener.h"
+#include "proxy/net/connection.h"
+
+namespace pinnace::filter {
+
+// What owns the sessions of one listener on one worker.
+class SessionOwner {
+ public:
+  virtual void session_ended(class Session& session) = 0;
+
+ protected:
+  ~SessionOwner() = default;
+};
+
+// A connection that has passed the listener filters and found its chain.
+struct Accepted {
+  std::unique_ptr<net::Connection> connection;
+  base::LocalRef<model::FilterChain> chain;
+  std::shared_ptr<const model::ListenerConfig> listener;
+  base::Address original_destination;  // kNone when the connection was not redirected
+  std::string server_name;             // SNI as the inspector saw it
+  SessionOwner* owner = nullptr;
+};
+
+// One downstream connection with its chain. THREAD: its worker's. LIFETIME: in its owner's list until it calls
+// session_ended(), which destroys it at the end of the turn.
+class Session : public base::Deferred {
+ public:
+  explicit Session(Accepted&& accepted) : accepted_(std::move(accepted)) {}
+  virtual void start() = 0;
+  // Lets work in progress finish but begins nothing new.
+  virtual void drain() = 0;
+  // Ends now.
+  virtual void close() = 0;
+
+  const model::FilterChain& chain() const { return *accepted_.chain; }
+  const Accepted& accepted() const { return accepted_; }
+
+ protected:
+  net::Connection& connection() { return *accepted_.connection; }
+
+  Accepted accepted_;
+};
+
+class NetworkFilterConfig {
+ public:
+  virtual ~NetworkFilterConfig() = default;
+  virtual std::unique_ptr<Session> create(WorkerContext& worker, Accepted&& accepted) const = 0;
+  // The route configurations (RDS names) that must be there before the chain serves.
+  virtual void route_dependencies(std::vector<std::string>&) const {}
+};
+
+}  // namespace pinnace::filter

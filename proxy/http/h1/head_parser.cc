@@ -1,0 +1,271 @@
+#include "proxy/http/h1/head_parser.h"
+
+#include <array>
+#include <cstring>
+
+namespace pinnace::http::h1 {
+namespace {
+
+// RFC 9110 5.6.2 token characters, mapped to lower case; 0 for all others.
+constexpr auto kToken = [] {
+  std::array<unsigned char, 256> table{};
+  for (int c = '0'; c <= '9'; c++) table[c] = static_cast<unsigned char>(c);
+  for (int c = 'a'; c <= 'z'; c++) table[c] = static_cast<unsigned char>(c);
+  for (int c = 'A'; c <= 'Z'; c++) table[c] = static_cast<unsigned char>(c | 0x20);
+  for (char c : std::string_view("!#$%&'*+-.^_`|~")) table[static_cast<unsigned char>(c)] = static_cast<unsigned char>(c);
+  return table;
+}();
+
+HeadResult fail(const char* detail, HeadError code = HeadError::kMalformed) { return {code, detail, {}}; }
+
+// Without branches on each byte, so that the compiler works on whole vectors.
+bool value_ok(const char* text, size_t size) {
+  unsigned bad = 0;
+  for (size_t i = 0; i < size; i++) {
+    auto c = static_cast<unsigned char>(text[i]);
+    bad |= static_cast<unsigned>((c < 0x20) & (c != '\t')) | static_cast<unsigned>(c == 0x7f);
+  }
+  return bad == 0;
+}
+
+bool target_ok(std::string_view target) {
+  unsigned bad = target.empty();
+  for (unsigned char c : target) bad |= static_cast<unsigned>(c <= 0x20) | static_cast<unsigned>(c >= 0x7f);
+  return bad == 0;
+}
+
+// One CRLF-ended line from *at; false when the line end is a bare LF or holds another CR.
+bool take_line(char*& at, char* end, std::string_view& line) {
+  auto* lf = static_cast<char*>(std::memchr(at, '\n', static_cast<size_t>(end - at)));
+  if (!lf || lf == at || lf[-1] != '\r') return false;
+  line = {at, static_cast<size_t>(lf - 1 - at)};
+  at = lf + 1;
+  return true;
+}
+
+struct Fields {
+  uint32_t hosts = 0;
+  uint32_t lengths = 0;
+  uint32_t codings = 0;
+  bool coding_is_chunked = false;
+  uint64_t length = 0;
+  bool close = false, keep_alive = false;
+};
+
+bool parse_length(std::string_view text, uint64_t& length) {
+  if (text.empty() || text.size() > 18) return false;
+  length = 0;
+  for (char c : text) {
+    if (c < '0' || c > '9') return false;
+    length = length * 10 + static_cast<uint64_t>(c - '0');
+  }
+  return true;
+}
+
+// Field lines up to the empty line. `fields` is nullptr for trailers.
+HeadResult parse_fields(char* at, char* end, const HeadLimits& limits, HeaderMap& out, Fields* fields) {
+  for (;;) {
+    if (at == end) return fail("http1.codec_error");
+    if (*at == '\r') {
+      if (at + 2 == end && at[1] == '\n') return {};
+      return fail("http1.codec_error");
+    }
+    char* name = at;
+    while (at < end && kToken[static_cast<unsigned char>(*at)] != 0) {
+      *at = static_cast<char>(kToken[static_cast<unsigned char>(*at)]);
+      at++;
+    }
+    // An empty name, a space before the colon, a folded line and any other byte end here.
+    if (at == end || *at != ':' || at == name) return fail("http1.codec_error");
+    std::string_view key{name, static_cast<size_t>(at - name)};
+    at++;
+    std::string_view value;
+    if (!take_line(at, end, value)) return fail("http1.codec_error");
+    value = trim(value);
+    if (!value_ok(value.data(), value.size())) return fail("http1.invalid_characters");
+    if (out.size() == limits.max_headers) return fail("http1.too_many_headers", HeadError::kHeadersTooMany);
+    HeaderId id = header_id(key);
+    out.add(id, key, value);
+    if (!fields) continue;
+    switch (id) {
+      case HeaderId::kHost: fields->hosts++; break;
+      case HeaderId::kContentLength:
+        if (fields->lengths++ > 0) return fail("http1.codec_error");  // even equal ones: RFC 9112 6.3 allows to refuse
+        if (!parse_length(value, fields->length)) return fail("http1.codec_error");
+        break;
+      case HeaderId::kTransferEncoding:
+        fields->codings++;
+        fields->coding_is_chunked = equals_ignore_case(value, "chunked");
+        break;
+      case HeaderId::kProxyConnection:  // ENVOY: treated as connection
+      case HeaderId::kConnection:
+        if (contains_token(value, "close")) fields->close = true;
+        if (contains_token(value, "keep-alive")) fields->keep_alive = true;
+        break;
+      default: break;
+    }
+  }
+}
+
+// Framing rules common to both directions, RFC 9112 6.3.
+HeadResult frame(const Fields& fields, bool http10) {
+  HeadResult result;
+  HeadInfo& info = result.info;
+  info.http10 = http10;
+  info.keep_alive = http10 ? fields.keep_alive && !fields.close : !fields.close;
+  if (fields.codings > 0) {
+    if (fields.codings > 1 || !fields.coding_is_chunked) {
+      return fail("http1.invalid_transfer_encoding", HeadError::kBadTransferCoding);
+    }
+    if (fields.lengths > 0) return fail("http1.content_length_and_chunked_not_allowed");
+    if (http10) return fail("http1.codec_error");
+    info.framing = Framing::kChunked;
+  } else if (fields.lengths > 0) {
+    info.framing = fields.length > 0 ? Framing::kLength : Framing::kNone;
+    info.content_length = fields.length;
+  }
+  return result;
+}
+
+// "HTTP/1.0" or "HTTP/1.1".
+bool parse_version(std::string_view text, bool& http10) {
+  if (text.size() != 8 || text.substr(0, 7) != "HTTP/1.") return false;
+  http10 = text[7] == '0';
+  return text[7] == '0' || text[7] == '1';
+}
+
+// absolute-form: the target's authority replaces Host (RFC 9112 3.2.2).
+bool split_absolute(std::string_view target, RequestHead& out) {
+  size_t scheme_end = target.find("://");
+  if (scheme_end == std::string_view::npos) return false;
+  std::string_view scheme = target.substr(0, scheme_end);
+  if (equals_ignore_case(scheme, "http")) {
+    out.scheme = "http";
+  } else if (equals_ignore_case(scheme, "https")) {
+    out.scheme = "https";
+  } else {
+    return false;
+  }
+  std::string_view rest = target.substr(scheme_end + 3);
+  size_t slash = rest.find_first_of("/?");
+  out.authority = rest.substr(0, slash);
+  out.path = slash == std::string_view::npos ? std::string_view("/") : rest.substr(slash);
+  if (out.path[0] == '?') return false;
+  return !out.authority.empty() && out.authority.find('@') == std::string_view::npos;
+}
+
+}  // namespace
+
+size_t find_head_end(std::string_view bytes, size_t& scanned) {
+  size_t at = scanned;
+  while (at < bytes.size()) {
+    auto* lf = static_cast<const char*>(std::memchr(bytes.data() + at, '\n', bytes.size() - at));
+    if (!lf) {
+      at = bytes.size();
+      break;
+    }
+    auto i = static_cast<size_t>(lf - bytes.data());
+    // What stands between this line end and the one before it?
+    if (i == 0 || bytes[i - 1] == '\n' || (bytes[i - 1] == '\r' && (i == 1 || bytes[i - 2] == '\n'))) {
+      scanned = i + 1;
+      return i + 1;
+    }
+    at = i + 1;
+  }
+  scanned = at;
+  return 0;
+}
+
+size_t leading_empty_lines(std::string_view bytes) {
+  size_t at = 0;
+  while (at + 1 < bytes.size() && bytes[at] == '\r' && bytes[at + 1] == '\n') at += 2;
+  return at;
+}
+
+HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, RequestHead& out) {
+  char* at = head;
+  char* end = head + size;
+  std::string_view line;
+  if (!take_line(at, end, line)) return fail("http1.codec_error");
+  size_t first = line.find(' ');
+  size_t last = line.rfind(' ');
+  if (first == std::string_view::npos || first == last) return fail("http1.codec_error");
+  out.method = line.substr(0, first);
+  std::string_view target = line.substr(first + 1, last - first - 1);
+  bool http10 = false;
+  if (!is_token(out.method) || !target_ok(target)) return fail("http1.codec_error");
+  if (!parse_version(line.substr(last + 1), http10)) return fail("low_version", HeadError::kVersion);
+  out.protocol = http10 ? Protocol::kHttp10 : Protocol::kHttp11;
+
+  Fields fields;
+  HeadResult parsed = parse_fields(at, end, limits, out.headers, &fields);
+  if (parsed.error != HeadError::kNone) return parsed;
+  if (fields.hosts > 1) return fail("http1.codec_error");
+  out.authority = out.headers.get(HeaderId::kHost);
+  if (out.method == "CONNECT") {
+    out.authority = target;
+    out.path = {};
+  } else if (target[0] == '/' || (target == "*" && out.method == "OPTIONS")) {
+    out.path = target;
+  } else if (!split_absolute(target, out)) {
+    return fail("http1.invalid_url");
+  }
+  out.headers.remove(HeaderId::kHost);
+
+  HeadResult result = frame(fields, http10);
+  if (result.error != HeadError::kNone) return result;
+  if (out.headers.has(HeaderId::kExpect) && !http10) {
+    result.info.expect_continue = equals_ignore_case(out.headers.get(HeaderId::kExpect), "100-continue");
+  }
+  return result;
+}
+
+HeadResult parse_response(char* head, size_t size, const HeadLimits& limits, bool to_head, ResponseHead& out) {
+  char* at = head;
+  char* end = head + size;
+  std::string_view line;
+  bool http10 = false;
+  if (!take_line(at, end, line)) return fail("http1.codec_error");
+  // ENVOY: "HTTP/1.1 200" without the space and reason is taken.
+  if (line.size() < 12 || !parse_version(line.substr(0, 8), http10) || line[8] != ' ') return fail("http1.codec_error");
+  if (line.size() > 12 && line[12] != ' ') return fail("http1.codec_error");
+  unsigned status = 0;
+  for (char c : line.substr(9, 3)) {
+    if (c < '0' || c > '9') return fail("http1.codec_error");
+    status = status * 10 + static_cast<unsigned>(c - '0');
+  }
+  if (status < 100 || !value_ok(line.data(), line.size())) return fail("http1.codec_error");
+  out.status = static_cast<uint16_t>(status);
+
+  Fields fields;
+  HeadResult parsed = parse_fields(at, end, limits, out.headers, &fields);
+  if (parsed.error != HeadError::kNone) return parsed;
+  bool no_body = bodiless(out.status, to_head);
+  if (no_body && fields.codings > 0 && !to_head && out.status != 304) {
+    return fail("http1.transfer_encoding_not_allowed");  // RFC 9112 6.1
+  }
+  HeadResult result = frame(fields, http10);
+  if (result.error != HeadError::kNone) return result;
+  if (no_body) {
+    result.info.framing = Framing::kNone;
+  } else if (fields.codings == 0 && fields.lengths == 0) {
+    result.info.framing = Framing::kUntilClose;
+    result.info.keep_alive = false;
+  }
+  return result;
+}
+
+HeadResult parse_trailers(char* text, size_t size, const HeadLimits& limits, HeaderMap& out) {
+  return parse_fields(text, text + size, limits, out, nullptr);
+}
+
+bool is_token(std::string_view text) {
+  for (unsigned char c : text) {
+    if (kToken[c] == 0) return false;
+  }
+  return !text.empty();
+}
+
+bool is_field_value(std::string_view text) { return value_ok(text.data(), text.size()); }
+
+}  // namespace pinnace::http::h1

@@ -1,0 +1,17 @@
+// ServerCodec for HTTP/2. THREAD, LIFETIME: see http/codec.h.
+#pragma once
+
+#include <memory>
+
+#include "proxy/http/codec.h"
+#include "proxy/http/h1/server_codec.h"
+#include "proxy/model/cluster.h"
+#include "proxy/net/connection.h"
+
+namespace pinnace::http::h2 {
+
+// `limits`: decoded head bytes and field count, the same limits as for h1.
+std::unique_ptr<ServerCodec> make_server_codec(net::Connection& connection, ServerCodec::Owner& owner,
+                                               const model::Http2Settings& settings, const h1::ServerSettings& limits);
+
+}  // namespace pinnace::http::h2

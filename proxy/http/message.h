@@ -1,0 +1,40 @@
+// RequestHead and ResponseHead: what a codec parses and what routing and filters read, the same for h1 and h2.
+// LIFETIME: everything points into the stream's arena.
+#pragma once
+
+#include "proxy/http/header_map.h"
+
+namespace pinnace::http {
+
+enum class Protocol : uint8_t { kHttp10, kHttp11, kHttp2 };
+
+inline std::string_view protocol_name(Protocol protocol) {
+  switch (protocol) {
+    case Protocol::kHttp10: return "HTTP/1.0";
+    case Protocol::kHttp11: return "HTTP/1.1";
+    case Protocol::kHttp2: return "HTTP/2";
+  }
+  return "-";
+}
+
+struct RequestHead {
+  explicit RequestHead(base::Arena& arena) : headers(arena) {}
+
+  std::string_view method, path, authority, scheme;
+  HeaderMap headers;
+  Protocol protocol = Protocol::kHttp11;
+};
+
+struct ResponseHead {
+  explicit ResponseHead(base::Arena& arena) : headers(arena) {}
+
+  uint16_t status = 0;
+  HeaderMap headers;
+};
+
+// A response that by its request or status has no body (RFC 9110 6.4.1).
+inline bool bodiless(uint16_t status, bool to_head) {
+  return to_head || status == 204 || status == 304 || (status >= 100 && status < 200);
+}
+
+}  // namespace pinnace::http

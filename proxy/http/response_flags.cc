@@ -1,0 +1,32 @@
+#include "proxy/http/response_flags.h"
+
+#include <array>
+#include <string_view>
+
+namespace pinnace::http {
+namespace {
+
+constexpr std::array<std::string_view, static_cast<size_t>(Flag::kCount)> kNames = {
+    "UH", "UF", "UO", "NR", "URX", "NC", "DC", "UR", "UC", "LR", "UT", "DT", "SI", "DPE", "UPE", "UMSDR", "OM", "DR"};
+
+}  // namespace
+
+std::string flags_text(Flags flags) {
+  if (flags == 0) return "-";
+  std::string text;
+  for (size_t i = 0; i < kNames.size(); i++) {
+    if ((flags & (Flags{1} << i)) == 0) continue;
+    if (!text.empty()) text += ',';
+    text += kNames[i];
+  }
+  return text;
+}
+
+Flag flag_from_text(std::string_view name) {
+  for (size_t i = 0; i < kNames.size(); i++) {
+    if (kNames[i] == name) return static_cast<Flag>(i);
+  }
+  return Flag::kCount;
+}
+
+}  // namespace pinnace::http

@@ -1,0 +1,43 @@
+// StreamInfo: the facts about one request or TCP connection that access logs and metrics read when it ends.
+// THREAD: the stream's worker. LIFETIME: views point into the stream's arena or into pinned configuration.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "proxy/base/address.h"
+#include "proxy/http/message.h"
+#include "proxy/http/response_flags.h"
+#include "proxy/net/transport.h"
+
+namespace pinnace::http {
+
+struct StreamInfo {
+  uint64_t start_wall_ns = 0, start_ns = 0, end_ns = 0;
+  uint64_t upstream_sent_ns = 0;  // the last attempt's request head was sent
+  uint64_t bytes_received = 0, bytes_sent = 0;  // bodies only, as Envoy counts them
+  uint16_t response_code = 0;
+  Flags flags = 0;
+  std::string_view details;                // %RESPONSE_CODE_DETAILS%
+  std::string_view termination_details;    // %CONNECTION_TERMINATION_DETAILS%
+  std::string_view upstream_failure;       // %UPSTREAM_TRANSPORT_FAILURE_REASON%
+  uint32_t attempts = 0;
+
+  // Downstream.
+  const base::Address* local_address = nullptr;
+  const base::Address* direct_remote_address = nullptr;
+  base::Address remote_address;            // after x-forwarded-for was considered
+  const net::TlsInfo* tls = nullptr;
+  std::string_view requested_server_name;  // SNI as the inspector saw it
+
+  // Upstream.
+  std::string_view upstream_host;  // address and port
+  std::string_view cluster_name;
+  base::Address upstream_local_address;
+  std::string_view route_name;
+
+  bool has(Flag flag) const { return (flags & flag_bit(flag)) != 0; }
+  void set(Flag flag) { flags |= flag_bit(flag); }
+};
+
+}  // namespace pinnace::http

@@ -1,0 +1,243 @@
+#include "proxy/listener/active_listener.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "proxy/base/log.h"
+#include "proxy/listener/pending_connection.h"
+#include "tls/context.h"
+
+namespace pinnace::listener {
+
+using base::Address;
+
+// One listening socket in the loop.
+class ActiveListener::Socket final : public base::EventHandler {
+ public:
+  Socket(ActiveListener& listener, int fd) : listener_(listener), fd_(fd) {
+    pause_.init(listener.loop().timers(), [](void* self) { static_cast<Socket*>(self)->watch(); }, this);
+    watch();
+  }
+  ~Socket() override {
+    if (watching_) listener_.loop().unwatch(fd_);
+  }
+  void on_event(uint32_t) override {
+    constexpr uint32_t kMaxPerEvent = 32;  // then the others' turn; the socket stays readable
+    uint32_t limit = listener_.config().accepts_per_event;
+    if (limit == 0 || limit > kMaxPerEvent) limit = kMaxPerEvent;
+    for (uint32_t i = 0; i < limit; i++) {
+      Address remote;
+      int fd = net::accept(fd_, remote);
+      if (fd < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+        if (errno == EINTR || errno == ECONNABORTED) continue;
+        return out_of_descriptors(errno);
+      }
+      if (!listener_.hand_over(fd, remote)) listener_.take(fd, remote, {});
+    }
+  }
+
+ private:
+  void watch() {
+    if (listener_.loop().watch_level(fd_, *this) == 0) watching_ = true;
+  }
+  // EMFILE and the like: leave the socket alone for a while instead of spinning on it.
+  void out_of_descriptors(int why) {
+    PN_LOG(kError, "listener", "{}: cannot accept: {} (raise ulimit -n); trying again in 100 ms",
+           listener_.config().name, std::strerror(why));
+    listener_.loop().unwatch(fd_);
+    watching_ = false;
+    pause_.arm(100);
+  }
+
+  ActiveListener& listener_;
+  int fd_;
+  bool watching_ = false;
+  base::Timer pause_;
+};
+
+ActiveListener::ActiveListener(ListenerSet& set, const model::Update::ListenerChange& change)
+    : set_(set), config_(change.listener), sockets_(change.sockets) {
+  drain_timer_.init(loop().timers(), [](void* self) { static_cast<ActiveListener*>(self)->close_sessions(); }, this);
+  open_sockets();
+}
+
+ActiveListener::~ActiveListener() {
+  while (!pending_.empty()) pending_.front().abandon();
+  close_sessions();
+}
+
+void ActiveListener::open_sockets() {
+  watched_.clear();
+  if (!sockets_) return;
+  for (int fd : sockets_->of(set_.options().worker)) watched_.push_back(std::make_unique<Socket>(*this, fd));
+}
+
+void ActiveListener::update(const model::Update::ListenerChange& change) {
+  bool same_sockets = change.sockets == sockets_;
+  config_ = change.listener;
+  if (!same_sockets) {
+    watched_.clear();
+    sockets_ = change.sockets;
+    open_sockets();
+  }
+  // Sessions of chains that are no longer there finish what they do; all others do not notice.
+  auto still_there = [&](const model::FilterChain* chain) {
+    if (config_->default_chain.get() == chain) return true;
+    return std::any_of(config_->chains.begin(), config_->chains.end(), [&](const auto& c) { return c.get() == chain; });
+  };
+  bool draining = false;
+  for (auto& session : sessions_) {
+    if (still_there(&session.chain())) continue;
+    session.drain();
+    draining = true;
+  }
+  std::erase_if(chains_, [&](const auto& pin) { return !still_there(pin.get()); });
+  if (draining && !drain_timer_.armed()) drain_timer_.arm(set_.options().drain_time_ms);
+}
+
+void ActiveListener::stop_accepting() { watched_.clear(); }
+
+void ActiveListener::retire() {
+  retired_ = true;
+  watched_.clear();
+  sockets_.reset();
+  while (!pending_.empty()) pending_.front().abandon();
+  drain_sessions();
+  if (!sessions_.empty()) drain_timer_.arm(set_.options().drain_time_ms);
+  maybe_finish();
+}
+
+void ActiveListener::drain_sessions() {
+  for (auto& session : sessions_) session.drain();
+}
+
+// Ends what an update or a removal left draining: all sessions of a retired listener, else those without a chain.
+void ActiveListener::close_sessions() {
+  std::vector<filter::Session*> doomed;
+  for (auto& session : sessions_) {
+    bool current = !retired_ && (config_->default_chain.get() == &session.chain() ||
+                                 std::any_of(config_->chains.begin(), config_->chains.end(),
+                                             [&](const auto& c) { return c.get() == &session.chain(); }));
+    if (!current || !drain_timer_.armed()) doomed.push_back(&session);
+  }
+  for (auto* session : doomed) session->close();
+}
+
+// With few connections SO_REUSEPORT leaves workers idle; an accepted socket may move before its first byte.
+bool ActiveListener::hand_over(int fd, const Address& remote) {
+  constexpr uint32_t kFew = 64;
+  size_t self = set_.options().worker;
+  size_t workers = sockets_->workers();
+  if (workers == 1 || !set_.options().post_to) return false;
+  uint32_t own = sockets_->load(self).load(std::memory_order_relaxed);
+  if (own > kFew && !config_->exact_balance) return false;
+  size_t best = self;
+  uint32_t least = own;
+  for (size_t i = 0; i < workers; i++) {
+    uint32_t load = sockets_->load(i).load(std::memory_order_relaxed);
+    if (load < least) {
+      least = load;
+      best = i;
+    }
+  }
+  if (best == self) return false;
+  std::string name = config_->name;
+  set_.options().post_to(best, [name, fd, remote](ListenerSet& other) { other.adopt(name, fd, remote); });
+  return true;
+}
+
+void ActiveListener::take(int fd, const Address& remote, const Address& destination) {
+  if (config_->use_original_dst && destination.kind() == Address::Kind::kNone) {
+    Address original;
+    if (net::original_destination(fd, original)) {
+      if (ActiveListener* owner = set_.by_destination(original, this)) return owner->take(fd, remote, original);
+      auto* pending = new PendingConnection(*this, fd, remote, original);
+      pending_.push_back(*pending);
+      return pending->start();
+    }
+  }
+  auto* pending = new PendingConnection(*this, fd, remote, destination);
+  pending_.push_back(*pending);
+  loop().cells().inc(config_->stats.pre_cx_active);
+  pending->start();
+}
+
+void ActiveListener::pending_ended(PendingConnection& pending) {
+  pending.unlink();
+  loop().cells().dec(config_->stats.pre_cx_active);
+  loop().destroy_later(std::unique_ptr<base::Deferred>(&pending));
+}
+
+base::LocalRef<model::FilterChain> ActiveListener::pin(const std::shared_ptr<const model::FilterChain>& chain) {
+  for (const auto& pinned : chains_) {
+    if (pinned.get() == chain.get()) return pinned;
+  }
+  chains_.emplace_back(chain);
+  return chains_.back();
+}
+
+void ActiveListener::start_session(PendingConnection&, int fd, const route::ConnectionFacts& facts, bool redirected) {
+  const auto& chain = config_->index->find(facts);
+  if (!chain) {
+    loop().cells().add(config_->stats.no_filter_chain_match);
+    http::StreamInfo info;
+    info.start_wall_ns = loop().wall_ns();
+    info.start_ns = info.end_ns = loop().now_ns();
+    info.set(http::Flag::kNoRouteFound);
+    info.details = "filter_chain_not_found";
+    info.local_address = &facts.destination;
+    info.direct_remote_address = &facts.source;
+    info.remote_address = facts.source;
+    info.requested_server_name = facts.server_name;
+    for (const auto& logger : config_->access_logs) logger->log({info, nullptr, nullptr, true}, set_.context().logs);
+    PN_LOG(kDebug, "listener", "{}: {} -> {} closed: {} (transport {}, SNI '{}')", config_->name, facts.source.text(),
+           facts.destination.text(), config_->index->explain(facts).why, facts.transport_protocol, facts.server_name);
+    ::close(fd);
+    return;
+  }
+  if (facts.source.is_ip()) net::set_no_delay(fd);
+  filter::Accepted accepted;
+  accepted.connection = std::make_unique<net::Connection>(loop(), fd, facts.destination, facts.source);
+  accepted.connection->set_buffer_limit(config_->buffer_limit);
+  if (chain->tls) {
+    tls::ContextPtr context = set_.context().tls.find(chain->tls->context_id);
+    accepted.connection->set_transport(
+        context ? tls::make_server(loop(), std::move(context), chain->tls->wants_peer_pem)
+                : tls::make_unready("TLS_error:|the secrets of this filter chain have not been delivered"));
+  }
+  accepted.chain = pin(chain);
+  accepted.listener = config_;
+  if (redirected) accepted.original_destination = facts.destination;
+  accepted.server_name = facts.server_name;
+  accepted.owner = this;
+  loop().cells().add(config_->stats.cx_total);
+  loop().cells().inc(config_->stats.cx_active);
+  if (sockets_) sockets_->load(set_.options().worker).fetch_add(1, std::memory_order_relaxed);
+  session_count_++;
+  auto session = chain->filters.back()->create(set_.context(), std::move(accepted));
+  filter::Session& started = *session.release();
+  sessions_.push_back(started);
+  started.start();
+}
+
+void ActiveListener::session_ended(filter::Session& session) {
+  session.unlink();
+  session_count_--;
+  loop().cells().dec(config_->stats.cx_active);
+  loop().cells().add(config_->stats.cx_destroy);
+  if (sockets_) sockets_->load(set_.options().worker).fetch_sub(1, std::memory_order_relaxed);
+  loop().destroy_later(std::unique_ptr<base::Deferred>(&session));
+  maybe_finish();
+}
+
+void ActiveListener::maybe_finish() {
+  if (!retired_ || !sessions_.empty() || !linked()) return;
+  unlink();
+  loop().destroy_later(std::unique_ptr<base::Deferred>(this));
+}
+
+}  // namespace pinnace::listener

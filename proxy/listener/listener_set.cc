@@ -1,0 +1,83 @@
+#include "proxy/listener/listener_set.h"
+
+#include <unistd.h>
+
+#include "proxy/listener/active_listener.h"
+
+namespace pinnace::listener {
+
+ListenerSet::ListenerSet(filter::WorkerContext& context, ListenerSetOptions options)
+    : context_(context), options_(std::move(options)) {}
+
+ListenerSet::~ListenerSet() {
+  listeners_.clear();
+  while (base::Deferred* listener = retired_.pop_front()) delete listener;
+}
+
+void ListenerSet::set(const model::Update::ListenerChange& change) {
+  auto& slot = listeners_[change.listener->name];
+  if (slot) {
+    slot->update(change);
+  } else {
+    slot = std::make_unique<ActiveListener>(*this, change);
+  }
+  index_addresses();
+}
+
+void ListenerSet::remove(const std::string& name) {
+  auto found = listeners_.find(name);
+  if (found == listeners_.end()) return;
+  ActiveListener& listener = *found->second.release();
+  listeners_.erase(found);
+  index_addresses();
+  retired_.push_back(listener);
+  listener.retire();
+}
+
+void ListenerSet::drain(bool inbound_only, bool stop_accepting) {
+  for (auto& [name, listener] : listeners_) {
+    if (inbound_only && listener->config().direction != model::TrafficDirection::kInbound) continue;
+    if (stop_accepting) listener->stop_accepting();
+    listener->drain_sessions();
+  }
+}
+
+void ListenerSet::close_all() {
+  by_address_.clear();
+  listeners_.clear();
+}
+
+size_t ListenerSet::session_count() const {
+  size_t count = 0;
+  for (const auto& [name, listener] : listeners_) count += listener->session_count();
+  return count;
+}
+
+void ListenerSet::index_addresses() {
+  by_address_.clear();
+  for (const auto& [name, listener] : listeners_) {
+    for (const auto& address : listener->config().addresses) by_address_.emplace(address, listener.get());
+  }
+}
+
+ActiveListener* ListenerSet::by_destination(const base::Address& destination, const ActiveListener* except) const {
+  auto found = by_address_.find(destination);
+  if (found == by_address_.end()) {
+    base::Address any = base::Address::ip(destination.kind() == base::Address::Kind::kIpv6 ? "::" : "0.0.0.0",
+                                          destination.port())
+                            .value();
+    found = by_address_.find(any);
+  }
+  return found == by_address_.end() || found->second == except ? nullptr : found->second;
+}
+
+void ListenerSet::adopt(const std::string& listener, int fd, const base::Address& remote) {
+  auto found = listeners_.find(listener);
+  if (found == listeners_.end()) {
+    ::close(fd);
+    return;
+  }
+  found->second->take(fd, remote, {});
+}
+
+}  // namespace pinnace::listener

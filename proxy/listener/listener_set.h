@@ -1,0 +1,59 @@
+// ListenerSet: the listeners of one worker. Accepts connections, runs the listener filters, finds the filter chain and
+// starts its session; takes updates without touching sockets or the sessions of unchanged chains.
+// THREAD: the worker's.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "proxy/filter/network_filter.h"
+#include "proxy/route/chain_match.h"
+#include "proxy/model/update.h"
+
+namespace pinnace::listener {
+
+class ActiveListener;
+class ListenerSet;
+
+struct ListenerSetOptions {
+  size_t worker = 0;
+  uint64_t drain_time_ms = 600 * 1000;  // --drain-time-s
+  // Runs work on another worker's thread (balancing). May be empty with one worker.
+  std::function<void(size_t worker, std::function<void(ListenerSet&)>)> post_to;
+};
+
+class ListenerSet {
+ public:
+  ListenerSet(filter::WorkerContext& context, ListenerSetOptions options);
+  ~ListenerSet();
+
+  void set(const model::Update::ListenerChange& change);
+  void remove(const std::string& name);
+  // Sessions finish what they do. With `stop_accepting` the sockets are no longer read.
+  void drain(bool inbound_only, bool stop_accepting);
+  void close_all();
+  size_t session_count() const;
+
+  // The listener a redirected connection belongs to: exact address, then the wildcard with its port; nullptr: none.
+  ActiveListener* by_destination(const base::Address& destination, const ActiveListener* except) const;
+  // A connection that another worker accepted for the listener of that name.
+  void adopt(const std::string& listener, int fd, const base::Address& remote);
+
+  filter::WorkerContext& context() { return context_; }
+  const ListenerSetOptions& options() const { return options_; }
+
+ private:
+  void index_addresses();
+
+  filter::WorkerContext& context_;
+  ListenerSetOptions options_;
+  std::map<std::string, std::unique_ptr<ActiveListener>> listeners_;
+  std::unordered_map<base::Address, ActiveListener*, base::AddressHash> by_address_;
+  base::IntrusiveList<base::Deferred> retired_;
+  friend class ActiveListener;
+};
+
+}  // namespace pinnace::listener

@@ -1,0 +1,459 @@
+#include "proxy/net/connection.h"
+
+#include <sys/epoll.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "proxy/net/socket.h"
+
+namespace pinnace::net {
+
+using base::Address;
+using base::EventLoop;
+
+Connection::Connection(EventLoop& loop, int fd, const Address& local, const Address& remote)
+    : loop_(loop), chain_(loop.blocks()), state_(State::kHandshake), fd_(fd), local_(local), remote_(remote) {
+  timer_.init(loop.timers(), [](void* self) { static_cast<Connection*>(self)->on_timer(); }, this);
+}
+
+std::unique_ptr<Connection> Connection::connect(EventLoop& loop, const Address& remote, const Address& source,
+                                                uint64_t timeout_ms) {
+  auto connection = std::make_unique<Connection>(loop, -1, Address(), remote);
+  connection->state_ = State::kConnecting;
+  int failure = 0;
+  connection->fd_ = start_connect(remote, source, failure);
+  if (connection->fd_ >= 0) failure = loop.watch(connection->fd_, *connection);
+  connection->timer_.arm(failure != 0 ? 0 : timeout_ms);
+  if (failure != 0) connection->error_ = failure;  // reported by the timer, never from here
+  return connection;
+}
+
+Connection::~Connection() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void Connection::start(uint64_t handshake_timeout_ms) {
+  handshake_timeout_ms_ = handshake_timeout_ms;
+  if (state_ == State::kConnecting) return;
+  int failure = loop_.watch(fd_, *this);
+  if (failure != 0) {
+    error_ = failure;
+    timer_.arm(0);
+    return;
+  }
+  begin_transport();
+}
+
+void Connection::begin_transport() {
+  if (!secure_) {
+    become_open();
+    return;
+  }
+  state_ = State::kHandshake;
+  if (handshake_timeout_ms_ > 0) {
+    timer_.arm(handshake_timeout_ms_);
+  } else {
+    timer_.cancel();
+  }
+  auto status = secure_->handshake();
+  if (!send_secure_output()) return;
+  if (status == SecureTransport::Status::kFailed) return fail(CloseReason::kTlsFailed, 0);
+  if (secure_->handshake_done()) become_open();
+}
+
+void Connection::become_open() {
+  timer_.cancel();
+  state_ = State::kOpen;
+  reported_open_ = true;
+  callbacks_->on_ready();
+}
+
+void Connection::finish_connect() {
+  int failure = socket_error(fd_);
+  if (failure != 0) return fail(CloseReason::kConnectFailed, failure);
+  local_ = socket_name(fd_);
+  timer_.cancel();
+  begin_transport();
+}
+
+void Connection::on_event(uint32_t events) {
+  if (state_ == State::kClosed) return;
+  if (state_ == State::kConnecting) {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) return;
+    finish_connect();
+    if (state_ == State::kClosed) return;
+  }
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) hung_up_ = true;
+  if (events & EPOLLOUT) {
+    socket_full_ = false;
+    if (unsent() > 0 || write_shut_) flush();
+    if (state_ == State::kClosed) return;
+  }
+  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+    readable_ = true;
+    if (reading_) read_more();
+  }
+}
+
+void Connection::set_reading(bool on) {
+  if (reading_ == on) return;
+  reading_ = on;
+  if (on && readable_ && !read_task_.linked()) loop_.run_next_turn(read_task_);
+}
+
+// Reads until the socket is drained, the reader stops us, or others deserve a turn.
+void Connection::read_more() {
+  constexpr int kReadsPerTurn = 8;
+  // Ciphertext kept from a stop comes before what the socket still holds.
+  if (secure_more_ && !deliver_secure({})) return;
+  for (int reads = 0; reading_ && readable_ && state_ != State::kClosed; reads++) {
+    if (reads == kReadsPerTurn) {
+      if (!read_task_.linked()) loop_.run_next_turn(read_task_);
+      return;
+    }
+    ssize_t n = ::recv(fd_, loop_.read_scratch(), EventLoop::kReadSize, 0);
+    if (n > 0) {
+      // A short read has drained the socket; a FIN that came with it has set hung_up_ and is read next.
+      if (static_cast<size_t>(n) < EventLoop::kReadSize && !hung_up_) readable_ = false;
+      bytes_received_ += static_cast<uint64_t>(n);
+      if (byte_stats_) loop_.cells().add(byte_stats_->rx_bytes, static_cast<uint64_t>(n));
+      if (state_ == State::kLingering) continue;  // late input of a connection that is closing
+      Bytes data{loop_.read_scratch(), static_cast<size_t>(n)};
+      if (secure_) {
+        if (!deliver_secure(data)) return;
+      } else {
+        callbacks_->on_data(data);
+        loop_.flush_writes();
+      }
+      continue;
+    }
+    if (n == 0) {
+      readable_ = false;
+      note_eof();
+      return;
+    }
+    if (errno == EINTR) continue;
+    readable_ = false;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+    return fail(CloseReason::kPeerReset, errno);
+  }
+}
+
+void Connection::note_eof() {
+  if (eof_) return;
+  eof_ = true;
+  if (state_ == State::kLingering) return end_lingering();
+  if (state_ == State::kHandshake) return fail(CloseReason::kTlsFailed, 0);
+  callbacks_->on_eof();
+  loop_.flush_writes();
+}
+
+// False when the connection is gone or reading was stopped.
+bool Connection::deliver_secure(Bytes cipher) {
+  bool more = true;
+  secure_more_ = false;
+  while (more) {
+    size_t produced = 0;
+    auto status = secure_->receive(cipher, loop_.plain_scratch(), EventLoop::kReadSize, produced, more);
+    cipher = {};
+    if (!send_secure_output()) return false;
+    if (!reported_open_ && secure_->handshake_done()) {
+      become_open();
+      loop_.flush_writes();
+      if (state_ == State::kClosed) return false;
+    }
+    if (produced > 0 && state_ == State::kOpen) {
+      callbacks_->on_data({loop_.plain_scratch(), produced});
+      loop_.flush_writes();
+    }
+    if (state_ == State::kClosed) return false;
+    if (status == SecureTransport::Status::kFailed) {
+      fail(CloseReason::kTlsFailed, 0);
+      return false;
+    }
+    if (status == SecureTransport::Status::kClosed) {
+      note_eof();
+      return false;
+    }
+    if (!reading_) {
+      secure_->keep_input();
+      secure_more_ = more;
+      if (more) readable_ = true;
+      return false;
+    }
+  }
+  return true;
+}
+
+void Connection::write(Bytes data) {
+  if (data.empty() || state_ == State::kClosed || state_ == State::kLingering) return;
+  queued_ += data.size();
+  if (piece_count_ == kMaxPieces) {
+    keep_pieces(0, 0);
+    chain_.append(data);
+    queued_ = 0;
+  } else if (piece_count_ == 0 && !chain_.empty() && socket_full_ && !secure_) {
+    queued_ = 0;
+    chain_.append(data);  // it cannot be sent this turn anyway
+  } else {
+    pieces_[piece_count_++] = data;
+  }
+  if (!write_task_.linked()) loop_.write_later(write_task_);
+  if (unsent() > buffer_limit_) blocked_ = true;
+}
+
+void Connection::keep_pieces(size_t first, size_t skip) {
+  for (size_t i = first; i < piece_count_; i++) {
+    chain_.append(pieces_[i].subspan(skip));
+    skip = 0;
+  }
+  piece_count_ = 0;
+  queued_ = 0;
+}
+
+void Connection::flush() {
+  write_task_.unlink();
+  if (state_ == State::kClosed) return;
+  if (state_ == State::kConnecting || state_ == State::kHandshake) {
+    keep_pieces(0, 0);
+    return;
+  }
+  if (secure_) {
+    flush_secure();
+  } else {
+    flush_raw();
+  }
+  if (state_ != State::kClosed) after_flush();
+}
+
+void Connection::flush_raw() {
+  if (socket_full_) {
+    keep_pieces(0, 0);
+    return;
+  }
+  while (piece_count_ > 0 || !chain_.empty()) {
+    iovec parts[32];
+    size_t count = 0;
+    size_t total = 0;
+    for (auto* block = chain_.first_block(); block && count < 32 - kMaxPieces; block = block->next) {
+      parts[count++] = {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(block + 1)) + block->begin,
+                        block->end - block->begin};
+      total += parts[count - 1].iov_len;
+    }
+    bool whole_chain = total == chain_.size();
+    if (whole_chain) {
+      for (size_t i = 0; i < piece_count_; i++) {
+        parts[count++] = {const_cast<uint8_t*>(pieces_[i].data()), pieces_[i].size()};
+        total += pieces_[i].size();
+      }
+    }
+    ssize_t n = count == 1 ? ::send(fd_, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL) : send_gathered(fd_, parts, count);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        socket_full_ = true;
+        keep_pieces(0, 0);
+        return;
+      }
+      return fail(CloseReason::kPeerReset, errno);
+    }
+    auto sent = static_cast<size_t>(n);
+    bytes_sent_ += sent;
+    if (byte_stats_) loop_.cells().add(byte_stats_->tx_bytes, sent);
+    bool all = sent == total;
+    size_t from_chain = std::min(sent, chain_.size());
+    chain_.drain(from_chain);
+    sent -= from_chain;
+    size_t i = 0;
+    for (; i < piece_count_ && whole_chain && sent >= pieces_[i].size(); i++) sent -= pieces_[i].size();
+    if (i == piece_count_) {
+      piece_count_ = 0;
+      queued_ = 0;
+    } else {
+      keep_pieces(i, sent);
+    }
+    if (!all) {
+      socket_full_ = true;  // a short send means a full socket buffer; EPOLLOUT follows
+      return;
+    }
+  }
+}
+
+// Encrypts everything that waits, small pieces gathered into full records, and sends the ciphertext.
+void Connection::flush_secure() {
+  uint8_t* record = loop_.record_scratch();
+  size_t filled = 0;
+  bool ok = true;
+  auto encrypt = [&](Bytes data) {
+    ok = secure_->send(data) == SecureTransport::Status::kOk;
+    // What does not fit the scratch memory would be copied.
+    if (ok && secure_->output_size() + 2 * EventLoop::kRecordSize > EventLoop::kReadSize) ok = send_secure_output();
+  };
+  auto add = [&](Bytes data) {
+    while (!data.empty() && ok) {
+      if (filled == 0 && data.size() >= EventLoop::kRecordSize) {
+        encrypt(data.first(EventLoop::kRecordSize));
+        data = data.subspan(EventLoop::kRecordSize);
+        continue;
+      }
+      size_t n = std::min(data.size(), EventLoop::kRecordSize - filled);
+      std::memcpy(record + filled, data.data(), n);
+      filled += n;
+      data = data.subspan(n);
+      if (filled == EventLoop::kRecordSize) {
+        encrypt({record, filled});
+        filled = 0;
+      }
+    }
+  };
+  base::Chain waiting = std::move(chain_);
+  waiting.each(add);
+  for (size_t i = 0; i < piece_count_; i++) add(pieces_[i]);
+  piece_count_ = 0;
+  queued_ = 0;
+  if (filled > 0 && ok) encrypt({record, filled});
+  if (state_ == State::kClosed) return;
+  if (!ok) return fail(CloseReason::kTlsFailed, 0);
+  if (write_shut_ && !fin_sent_) secure_->shutdown();
+  send_secure_output();
+}
+
+// Sends ciphertext as far as the socket takes it and keeps the rest. False when the connection is gone.
+bool Connection::send_secure_output() {
+  while (!socket_full_ && secure_->output_size() > 0) {
+    Bytes data = secure_->output();
+    ssize_t n = ::send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        socket_full_ = true;
+        break;
+      }
+      secure_->keep_output();
+      fail(CloseReason::kPeerReset, errno);
+      return false;
+    }
+    bytes_sent_ += static_cast<uint64_t>(n);
+    if (byte_stats_) loop_.cells().add(byte_stats_->tx_bytes, static_cast<uint64_t>(n));
+    secure_->output_consumed(static_cast<size_t>(n));
+    if (static_cast<size_t>(n) < data.size()) socket_full_ = true;
+  }
+  secure_->keep_output();
+  return true;
+}
+
+void Connection::after_flush() {
+  size_t left = unsent();
+  if (left == 0 && write_shut_ && !fin_sent_) {
+    fin_sent_ = true;
+    ::shutdown(fd_, SHUT_WR);
+    if (state_ == State::kLingering && eof_) return end_lingering();
+  }
+  if (blocked_ && left <= buffer_limit_ / 2) {
+    blocked_ = false;
+    if (state_ == State::kOpen) callbacks_->on_writable();
+  } else if (left > buffer_limit_) {
+    blocked_ = true;
+  }
+}
+
+void Connection::shutdown_write() {
+  if (write_shut_ || state_ == State::kClosed) return;
+  write_shut_ = true;
+  if (!write_task_.linked()) loop_.write_later(write_task_);
+}
+
+void Connection::on_timer() {
+  switch (state_) {
+    case State::kConnecting:
+      return error_ != 0 ? fail(CloseReason::kConnectFailed, error_) : fail(CloseReason::kConnectTimeout, ETIMEDOUT);
+    case State::kHandshake:
+      return error_ != 0 ? fail(CloseReason::kPeerReset, error_) : fail(CloseReason::kHandshakeTimeout, ETIMEDOUT);
+    case State::kOpen:
+      return fail(CloseReason::kPeerReset, error_);
+    case State::kLingering:
+      return end_lingering();
+    case State::kClosed:
+      return;
+  }
+}
+
+void Connection::fail(CloseReason reason, int error) {
+  if (state_ == State::kClosed) return;
+  if (state_ == State::kLingering) return end_lingering();
+  error_ = error;
+  close_reason_ = reason;
+  close_socket(false);
+  callbacks_->on_close(reason);
+}
+
+void Connection::close_socket(bool reset) {
+  state_ = State::kClosed;
+  timer_.cancel();
+  write_task_.unlink();
+  read_task_.unlink();
+  piece_count_ = 0;
+  queued_ = 0;
+  chain_.clear();
+  if (fd_ < 0) return;
+  if (reset) reset_on_close(fd_);
+  ::close(fd_);  // also takes it out of epoll
+  fd_ = -1;
+}
+
+void Connection::close(std::unique_ptr<Connection> connection, bool reset) {
+  if (!connection) return;
+  connection->close_socket(reset);
+  auto& loop = connection->loop_;
+  loop.destroy_later(std::move(connection));
+}
+
+void Connection::close_after_flush(std::unique_ptr<Connection> connection, uint64_t delay_ms) {
+  if (!connection) return;
+  if (connection->state_ != State::kOpen) return close(std::move(connection));
+  connection->flush();
+  if (connection->state_ != State::kOpen) return close(std::move(connection));
+  Connection& c = *connection;
+  c.loop_.linger(std::move(connection));
+  c.state_ = State::kLingering;
+  c.write_shut_ = true;
+  c.reading_ = true;
+  c.timer_.arm(delay_ms);
+  c.flush();
+  if (c.state_ == State::kLingering && c.eof_ && c.fin_sent_) return c.end_lingering();
+  if (c.state_ == State::kLingering && c.readable_ && !c.read_task_.linked()) c.loop_.run_next_turn(c.read_task_);
+}
+
+void Connection::end_lingering() {
+  if (state_ == State::kClosed) return;
+  close_socket(false);
+  loop_.destroy_lingering(*this);
+}
+
+// ENVOY: failure reasons are written with underscores for spaces.
+std::string Connection::failure_text() const {
+  std::string text = failure_words();
+  std::replace(text.begin(), text.end(), ' ', '_');
+  return text;
+}
+
+std::string Connection::failure_words() const {
+  switch (close_reason_) {
+    case CloseReason::kNone: return {};
+    case CloseReason::kTlsFailed:
+      if (secure_ && !secure_->failure_reason().empty()) return secure_->failure_reason();
+      return "TLS_error:|the peer closed the connection during the handshake";
+    case CloseReason::kConnectTimeout: return {};
+    case CloseReason::kHandshakeTimeout: return "TLS_error:|handshake timeout";
+    case CloseReason::kConnectFailed:
+      return "delayed connect error: " + std::string(std::strerror(error_));
+    case CloseReason::kPeerReset: break;
+  }
+  return {};
+}
+
+}  // namespace pinnace::net

@@ -1,0 +1,36 @@
+// Socket system calls with pinnace's options, one function each. Every descriptor is non-blocking and close-on-exec.
+#pragma once
+
+#include <sys/uio.h>
+
+#include "proxy/base/address.h"
+
+namespace pinnace::net {
+
+struct ListenOptions {
+  bool reuse_port = true;
+  bool transparent = false;  // IP_TRANSPARENT, for TPROXY
+  bool ipv4_compat = false;  // accept IPv4 on [::]
+  int backlog = 4096;
+  uint32_t pipe_mode = 0;
+};
+
+Result<int> listen(const base::Address& address, const ListenOptions& options);
+// One connection, or -1 with errno. `remote` is where it came from.
+int accept(int fd, base::Address& remote);
+// A socket that connects to `remote` from `source` (may be empty). -1 with `failure` set to an errno.
+int start_connect(const base::Address& remote, const base::Address& source, int& failure);
+int socket_error(int fd);
+base::Address socket_name(int fd);
+// Where iptables REDIRECT took the connection from; false when it was not redirected. SO_ORIGINAL_DST.
+bool original_destination(int fd, base::Address& destination);
+void set_no_delay(int fd);
+void reset_on_close(int fd);
+ssize_t send_gathered(int fd, iovec* parts, size_t count);
+
+struct Keepalive {
+  uint32_t probes = 0, time_s = 0, interval_s = 0;  // 0: the kernel's default
+};
+void set_keepalive(int fd, const Keepalive& keepalive);
+
+}  // namespace pinnace::net

@@ -1,0 +1,45 @@
+// SocketSet: the listening sockets of one listener, one per worker and address, kept across updates of the listener so
+// that nothing queued in them is lost. Closed when the last user lets go.
+// THREAD: made on the control thread; each worker uses its own descriptors.
+#pragma once
+
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "proxy/net/socket.h"
+
+namespace pinnace::net {
+
+class SocketSet {
+ public:
+  // ERRORS: an address cannot be bound; nothing stays open. Port 0 is bound once and then shared by all workers.
+  static Result<std::shared_ptr<SocketSet>> open(const std::vector<base::Address>& addresses, size_t workers,
+                                                 const ListenOptions& options);
+  ~SocketSet() {
+    for (int fd : fds_) ::close(fd);
+  }
+
+  const std::vector<base::Address>& addresses() const { return addresses_; }
+  // One descriptor per address, for this worker.
+  std::vector<int> of(size_t worker) const {
+    std::vector<int> out;
+    for (size_t i = 0; i < addresses_.size(); i++) out.push_back(fds_[i * workers_ + worker]);
+    return out;
+  }
+  // Connections of this listener per worker, to hand one to an idler worker.
+  std::atomic<uint32_t>& load(size_t worker) const { return loads_[worker]; }
+  size_t workers() const { return workers_; }
+
+ private:
+  SocketSet() = default;
+
+  size_t workers_ = 0;
+  std::vector<base::Address> addresses_;  // as bound
+  std::vector<int> fds_;
+  std::unique_ptr<std::atomic<uint32_t>[]> loads_;
+};
+
+}  // namespace pinnace::net

@@ -1,0 +1,266 @@
+#include "proxy/server.h"
+
+#include <google/protobuf/stubs/common.h>
+#include <re2/re2.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <thread>
+
+#include "proxy/base/log.h"
+#include "proxy/regex.h"
+#include "xds_client/compile/common.h"
+#include "xds_client/grpc_transport.h"
+
+namespace pinnace {
+
+namespace {
+
+int64_t wall_seconds() {
+  return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Server::Server(Options options)
+    : options_(std::move(options)), started_s_(wall_seconds()), signals_(control_), drain_timer_(control_) {
+  if (options_.concurrency == 0) options_.concurrency = std::max(1u, std::thread::hardware_concurrency());
+  signal(SIGPIPE, SIG_IGN);
+}
+
+Server::~Server() {
+  compiler_.stop();
+  compiler_.join();
+  for (auto& worker : workers_) worker->stop();
+}
+
+// A stat's name → whether it exists, and which part of it is a tag. stats_config.
+void Server::configure_stats(const xds::Bootstrap& bootstrap) {
+  std::vector<stats::TagExtractor> extractors;
+  const auto& config = bootstrap.stats_config();
+  for (const auto& tag : config.stats_tags()) {
+    if (tag.regex().empty()) continue;
+    auto regex = Regex::compile(tag.regex());
+    if (!regex) {
+      PN_LOG(kWarning, "stats", "stats_tags[{}]: {}", tag.tag_name(), regex.error().message);
+      continue;
+    }
+    extractors.push_back({tag.tag_name(), [regex = *regex](std::string_view name, std::string_view& remove, std::string_view& value) {
+      return regex->search(name, remove, value);
+    }});
+  }
+  if (config.stats_tags().empty() || (config.has_use_all_default_tags() ? config.use_all_default_tags().value() : true)) {
+    for (const auto& [tag, pattern] : default_stats_tags()) {
+      auto regex = Regex::compile(pattern);
+      if (regex) {
+        extractors.push_back({tag, [regex = *regex](std::string_view name, std::string_view& remove, std::string_view& value) {
+          return regex->search(name, remove, value);
+        }});
+      }
+    }
+  }
+  stats::Inclusion included;
+  const auto& matcher = config.stats_matcher();
+  using Matcher = envoy::config::metrics::v3::StatsMatcher;
+  auto compile_list = [](const auto& list) {
+    std::vector<model::StringMatcher> patterns;
+    for (const auto& pattern : list.patterns()) {
+      auto compiled = compile::string_matcher(pattern);
+      if (compiled) patterns.push_back(std::move(*compiled));
+    }
+    return patterns;
+  };
+  auto any_of = [](const std::vector<model::StringMatcher>& patterns, std::string_view name) {
+    return std::any_of(patterns.begin(), patterns.end(), [&](const auto& pattern) { return pattern.matches(name); });
+  };
+  switch (matcher.stats_matcher_case()) {
+    case Matcher::kRejectAll:
+      if (matcher.reject_all()) included = [](std::string_view) { return false; };
+      break;
+    case Matcher::kInclusionList:
+      included = [patterns = compile_list(matcher.inclusion_list()), any_of](std::string_view name) { return any_of(patterns, name); };
+      break;
+    case Matcher::kExclusionList:
+      included = [patterns = compile_list(matcher.exclusion_list()), any_of](std::string_view name) { return !any_of(patterns, name); };
+      break;
+    default: break;
+  }
+  store_.configure(std::move(extractors), std::move(included));
+}
+
+// The endpoints of the bootstrap's clusters as the gRPC library wants them named.
+std::map<std::string, std::string> Server::grpc_targets(const xds::Bootstrap& bootstrap) const {
+  std::map<std::string, std::string> targets;
+  for (const auto& cluster : bootstrap.static_resources().clusters()) {
+    if (cluster.load_assignment().endpoints_size() == 0 || cluster.load_assignment().endpoints(0).lb_endpoints_size() == 0) continue;
+    const auto& address = cluster.load_assignment().endpoints(0).lb_endpoints(0).endpoint().address();
+    if (address.has_pipe()) {
+      std::string path = address.pipe().path();
+      targets[cluster.name()] = path[0] == '/' ? "unix://" + path : "unix:" + path;
+    } else {
+      const auto& socket = address.socket_address();
+      auto ip = base::Address::ip(socket.address(), static_cast<uint16_t>(socket.port_value()));
+      targets[cluster.name()] = ip ? (ip->kind() == base::Address::Kind::kIpv4 ? "ipv4:" : "ipv6:") + ip->text()
+                                   : "dns:///" + socket.address() + ":" + std::to_string(socket.port_value());
+    }
+  }
+  return targets;
+}
+
+Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
+  bootstrap_ = bootstrap;
+  configure_stats(bootstrap);
+  store_.computed_gauge("server.state", [this] { return static_cast<uint64_t>(state()); });
+  store_.computed_gauge("server.live", [this] { return uint64_t{live_}; });
+  store_.computed_gauge("server.uptime", [this] { return uptime_s(); });
+  store_.computed_gauge("server.concurrency", [this] { return uint64_t{options_.concurrency}; });
+  store_.computed_gauge("listener_manager.workers_started", [this] { return uint64_t{live_}; });
+  for (uint32_t i = 0; i < options_.concurrency; i++) {
+    Worker::Options worker;
+    worker.index = i;
+    worker.drain_time_ms = options_.drain_time_s * 1000;
+    worker.log_flush_ms = options_.flush_interval_ms;
+    worker.post_to = [this](size_t to, std::function<void(listener::ListenerSet&)> work) {
+      workers_[to]->post([work = std::move(work)](Worker& other) { work(other.listeners()); });
+    };
+    workers_.push_back(std::make_unique<Worker>(store_, sinks_, std::move(worker)));
+  }
+  xds::Configuration::Hooks hooks;
+  hooks.publish = [this](std::shared_ptr<const model::Update> update) { publish(std::move(update)); };
+  hooks.initialized = [this] { initialized(); };
+  hooks.workers = options_.concurrency;
+  configuration_ = std::make_unique<xds::Configuration>(control_, compiler_, compile_context_, tls_registry_, std::move(hooks));
+  if (bootstrap.has_admin() && bootstrap.admin().has_address()) {
+    auto address = compile::address(bootstrap.admin().address());
+    if (!address) return error("admin." + address.error().message);
+    admin_ = std::make_unique<admin::Admin>(control_, static_cast<admin::Host&>(*this));
+    auto listening = admin_->listen(*address);
+    if (!listening) return error("admin.address: " + listening.error().message);
+  }
+  return configuration_->start(bootstrap, std::make_unique<xds::GrpcTransportFactory>(control_, grpc_targets(bootstrap)));
+}
+
+void Server::publish(std::shared_ptr<const model::Update> update) {
+  for (auto& worker : workers_) worker->apply(update);
+}
+
+// ENVOY: workers begin to accept when everything the first configuration needs is there.
+void Server::initialized() {
+  boost::asio::post(control_, [this] {
+    for (auto& worker : workers_) worker->start();
+    live_ = true;
+    PN_LOG(kInfo, "main", "serving: {} workers, {} clusters, {} listeners", workers_.size(),
+           configuration_->clusters().entries().size(), configuration_->listeners().size());
+  });
+}
+
+admin::State Server::state() const {
+  if (!live_) return admin::State::kInitializing;
+  return draining_ || health_failed_ ? admin::State::kDraining : admin::State::kLive;
+}
+
+uint64_t Server::uptime_s() const { return static_cast<uint64_t>(wall_seconds() - started_s_); }
+
+void Server::gather_hosts(std::function<void(admin::HostStatsMap)> done) {
+  auto result = std::make_shared<admin::HostStatsMap>();
+  if (!live_) return done(std::move(*result));
+  auto left = std::make_shared<size_t>(workers_.size());
+  auto finished = std::make_shared<std::function<void(admin::HostStatsMap)>>(std::move(done));
+  for (auto& worker : workers_) {
+    worker->post([this, result, left, finished](Worker& w) {
+      auto own = std::make_shared<admin::HostStatsMap>();
+      w.clusters().each([&](upstream::Cluster& cluster) {
+        for (const auto& host : cluster.hosts()) {
+          auto& stats = (*own)[cluster.config()->name][host->endpoint->text];
+          stats.cx_active += host->active_connections;
+          stats.cx_total += host->total_connections;
+          stats.cx_connect_fail += host->connect_failures;
+          stats.rq_active += host->active_requests;
+          stats.rq_total += host->total_requests;
+          stats.rq_success += host->success;
+          stats.rq_error += host->errors;
+        }
+      });
+      boost::asio::post(control_, [result, own, left, finished] {
+        for (auto& [cluster, hosts] : *own) {
+          for (auto& [host, stats] : hosts) (*result)[cluster][host].add(stats);
+        }
+        if (--*left == 0) (*finished)(std::move(*result));
+      });
+    });
+  }
+}
+
+void Server::drain_listeners(bool inbound_only, bool graceful, bool skip_exit) {
+  for (auto& worker : workers_) {
+    worker->post([=](Worker& w) { w.listeners().drain(inbound_only, !graceful && !skip_exit); });
+  }
+  if (!graceful || skip_exit) return;
+  drain_timer_.expires_after(std::chrono::seconds(options_.drain_time_s));
+  drain_timer_.async_wait([this, inbound_only](boost::system::error_code failed) {
+    if (failed) return;
+    for (auto& worker : workers_) worker->post([=](Worker& w) { w.listeners().drain(inbound_only, true); });
+  });
+}
+
+// UNLIKE ENVOY: SIGTERM drains. No new connections, requests in progress are answered, then the process ends; at the
+// deadline it ends whatever is left.
+void Server::drain_and_stop() {
+  if (draining_) return stop();
+  draining_ = true;
+  uint64_t limit = std::min<uint64_t>(options_.drain_time_s, 30);
+  PN_LOG(kInfo, "main", "draining: at most {} s (a second signal ends at once)", limit);
+  for (auto& worker : workers_) worker->post([](Worker& w) { w.listeners().drain(false, true); });
+  poll_drained(std::chrono::steady_clock::now() + std::chrono::seconds(limit));
+}
+
+void Server::poll_drained(std::chrono::steady_clock::time_point deadline) {
+  auto count = std::make_shared<std::atomic<size_t>>(0);
+  auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
+  for (auto& worker : workers_) {
+    worker->post([this, count, left, deadline](Worker& w) {
+      *count += w.listeners().session_count();
+      if (--*left > 0) return;
+      boost::asio::post(control_, [this, count, deadline] {
+        if (*count == 0 || std::chrono::steady_clock::now() >= deadline) return stop();
+        drain_timer_.expires_after(std::chrono::milliseconds(50));
+        drain_timer_.async_wait([this, deadline](boost::system::error_code) { poll_drained(deadline); });
+      });
+    });
+  }
+  if (!live_) stop();
+}
+
+void Server::wait_for_signals() {
+  signals_.async_wait([this](boost::system::error_code failed, int number) {
+    if (failed) return;
+    if (number == SIGUSR1) {
+      sinks_.reopen();
+      PN_LOG(kInfo, "main", "log files opened again");
+    } else if (number == SIGTERM) {
+      drain_and_stop();
+    } else {
+      stop();
+    }
+    wait_for_signals();
+  });
+}
+
+int Server::run() {
+  signals_.add(SIGTERM);
+  signals_.add(SIGINT);
+  signals_.add(SIGUSR1);
+  wait_for_signals();
+  auto work = boost::asio::make_work_guard(control_);
+  control_.run();
+  for (auto& worker : workers_) worker->stop();
+  compiler_.join();
+  configuration_.reset();
+  admin_.reset();
+  return exit_code_;
+}
+
+void Server::stop() { control_.stop(); }
+
+}  // namespace pinnace

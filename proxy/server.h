@@ -1,0 +1,82 @@
+// Server: the process: control thread, compile thread, workers, admin, signals, drain.
+// THREAD: control, but for the constructor. LIFETIME: main's.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/admin/admin.h"
+#include "proxy/worker.h"
+#include "xds_client/bootstrap.h"
+#include "xds_client/configuration.h"
+
+namespace pinnace {
+
+struct Options {
+  std::string config_path, config_yaml;
+  uint32_t concurrency = 0;  // 0: as many as there are cores
+  uint64_t drain_time_s = 600;
+  uint64_t flush_interval_ms = 1000;
+  std::string log_level = "info";
+};
+
+class Server final : private admin::Host {
+ public:
+  explicit Server(Options options);
+  ~Server();
+
+  // ERRORS: the bootstrap or a static resource cannot be used. Nothing runs then.
+  Result<bool> start(const xds::Bootstrap& bootstrap);
+  // Serves until it is told to stop; returns the exit code.
+  int run();
+
+ private:
+  // admin::Host
+  admin::State state() const override;
+  const xds::Configuration& configuration() const override { return *configuration_; }
+  const xds::Bootstrap& bootstrap() const override { return bootstrap_; }
+  stats::Store& stats() override { return store_; }
+  uint64_t uptime_s() const override;
+  uint32_t concurrency() const override { return options_.concurrency; }
+  int64_t started_s() const override { return started_s_; }
+  void gather_hosts(std::function<void(admin::HostStatsMap)> done) override;
+  void drain_listeners(bool inbound_only, bool graceful, bool skip_exit) override;
+  void set_health_failed(bool failed) override { health_failed_ = failed; }
+  void quit() override { stop(); }
+
+  void publish(std::shared_ptr<const model::Update> update);
+  void initialized();
+  void configure_stats(const xds::Bootstrap& bootstrap);
+  void wait_for_signals();
+  void drain_and_stop();
+  void poll_drained(std::chrono::steady_clock::time_point deadline);
+  void stop();
+  std::map<std::string, std::string> grpc_targets(const xds::Bootstrap& bootstrap) const;
+
+  Options options_;
+  xds::Bootstrap bootstrap_;
+  int64_t started_s_;
+  stats::Store store_;
+  access_log::SinkThread sinks_;
+  model::Ids ids_;
+  compile::TlsRegistry tls_registry_;
+  compile::Context compile_context_{ids_, store_, sinks_, tls_registry_};
+  boost::asio::io_context control_{1};
+  boost::asio::thread_pool compiler_{1};
+  boost::asio::signal_set signals_;
+  boost::asio::steady_timer drain_timer_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<xds::Configuration> configuration_;
+  std::unique_ptr<admin::Admin> admin_;
+  bool live_ = false;
+  bool draining_ = false;
+  bool health_failed_ = false;
+  int exit_code_ = 0;
+};
+
+}  // namespace pinnace

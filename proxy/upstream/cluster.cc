@@ -1,0 +1,168 @@
+#include "proxy/upstream/cluster.h"
+
+#include <algorithm>
+
+#include "proxy/upstream/pool/http_pool.h"
+
+namespace pinnace::upstream {
+
+using model::ClusterType;
+
+Cluster::Cluster(base::EventLoop& loop, const tls::ContextTable& tls, model::ClusterPtr config)
+    : loop_(loop), tls_(tls), config_(std::move(config)) {
+  cleanup_.init(loop.timers(), [](void* self) { static_cast<Cluster*>(self)->on_cleanup(); }, this);
+  if (config_->type == ClusterType::kOriginalDst) cleanup_.arm(config_->cleanup_interval_ms);
+}
+
+Cluster::~Cluster() {
+  for (auto& [address, host] : by_address_) drop_host(host);
+}
+
+void Cluster::update_config(model::ClusterPtr config) {
+  bool same = config->content_hash == config_->content_hash;
+  config_ = base::LocalRef<model::ClusterConfig>(std::move(config));
+  if (same) return;
+  for (auto& [address, host] : by_address_) {
+    for (auto& pool : host->pools) pool->retire();
+  }
+  rebuild();
+}
+
+void Cluster::update_endpoints(model::EndpointsPtr endpoints) {
+  std::vector<HostPtr> hosts;
+  std::unordered_map<base::Address, HostPtr, base::AddressHash> by_address;
+  hosts.reserve(endpoints->endpoints.size());
+  for (const auto& endpoint : endpoints->endpoints) {
+    if (by_address.contains(endpoint->address)) continue;  // ENVOY: the first of equal addresses counts
+    HostPtr host;
+    auto found = by_address_.find(endpoint->address);
+    if (found != by_address_.end()) {
+      host = found->second;
+      if (host->endpoint->socket != endpoint->socket || host->endpoint->hostname != endpoint->hostname) {
+        for (auto& pool : host->pools) pool->retire();
+      }
+      host->endpoint = endpoint;
+    } else {
+      host = std::make_shared<Host>(endpoint);
+    }
+    by_address.emplace(endpoint->address, host);
+    hosts.push_back(std::move(host));
+  }
+  for (auto& [address, host] : by_address_) {
+    if (!by_address.contains(address)) drop_host(host);
+  }
+  hosts_ = std::move(hosts);
+  by_address_ = std::move(by_address);
+  rebuild();
+}
+
+void Cluster::drop_host(const HostPtr& host) {
+  host->removed = true;
+  for (auto& pool : host->pools) pool->retire();
+}
+
+// Splits the load over the priorities as Envoy does: a level counts 1.4 times its healthy share (overprovisioning).
+void Cluster::rebuild() {
+  priorities_.clear();
+  healthy_count_ = 0;
+  uint32_t levels = 0;
+  for (const auto& host : hosts_) levels = std::max(levels, host->endpoint->priority + 1);
+  priorities_.resize(levels);
+  uint32_t left = 100, last = 0;
+  for (uint32_t level = 0; level < levels; level++) {
+    PriorityLevel& here = priorities_[level];
+    std::vector<HostPtr> all;
+    for (const auto& host : hosts_) {
+      if (host->endpoint->priority != level) continue;
+      all.push_back(host);
+      if (host->endpoint->healthy) here.eligible.push_back(host);
+    }
+    healthy_count_ += here.eligible.size();
+    if (all.empty()) continue;
+    auto healthy_percent = static_cast<uint32_t>(here.eligible.size() * 100 / all.size());
+    uint32_t share = std::min<uint32_t>(100, healthy_percent * 140 / 100);
+    if (healthy_percent < config_->healthy_panic_percent) {
+      here.panic = true;
+      here.eligible = std::move(all);
+    }
+    here.load_percent = std::min(share, left);
+    left -= here.load_percent;
+    if (!here.eligible.empty()) {
+      here.balancer = lb::make_balancer(*config_, here.eligible, loop_.rng());
+      last = level;
+    }
+  }
+  if (levels > 0) priorities_[last].load_percent += left;
+}
+
+lb::Choice Cluster::pick(const PickContext& context) {
+  if (config_->type == ClusterType::kOriginalDst) return pick_original_destination(context);
+  if (priorities_.empty()) return {nullptr, "the cluster has no endpoints"};
+  PriorityLevel* level = &priorities_[0];
+  if (priorities_.size() > 1) {
+    uint64_t at = loop_.rng().below(100);
+    for (auto& candidate : priorities_) {
+      level = &candidate;
+      if (at < candidate.load_percent) break;
+      at -= candidate.load_percent;
+    }
+  }
+  if (!level->balancer) return {nullptr, "no endpoint is healthy"};
+  if (level->panic) loop_.cells().add(config_->stats.lb_healthy_panic);
+  lb::Choice choice = level->balancer->pick(level->eligible, loop_.rng());
+  for (uint32_t i = 0; i < context.avoid_attempts && !context.avoid.empty(); i++) {
+    if (std::find(context.avoid.begin(), context.avoid.end(), choice.host.get()) == context.avoid.end()) break;
+    choice = level->balancer->pick(level->eligible, loop_.rng());
+  }
+  return choice;
+}
+
+lb::Choice Cluster::pick_original_destination(const PickContext& context) {
+  if (!context.original_destination || !context.original_destination->is_ip()) {
+    loop_.cells().add(config_->stats.original_dst_host_invalid);
+    return {nullptr, "the connection was not redirected, so it has no original destination"};
+  }
+  base::Address address = *context.original_destination;
+  if (config_->original_dst_port) address.set_port(*config_->original_dst_port);
+  auto found = by_address_.find(address);
+  if (found == by_address_.end()) {
+    auto endpoint = std::make_shared<model::Endpoint>();
+    endpoint->address = address;
+    endpoint->text = address.text();
+    endpoint->socket = static_cast<uint32_t>(config_->sockets.size() - 1);  // no metadata: the default socket
+    auto host = std::make_shared<Host>(std::move(endpoint));
+    found = by_address_.emplace(address, std::move(host)).first;
+  }
+  found->second->last_used_ms = loop_.now_ms();
+  return {found->second, "the original destination"};
+}
+
+void Cluster::on_cleanup() {
+  cleanup_.arm(config_->cleanup_interval_ms);
+  uint64_t now = loop_.now_ms();
+  for (auto at = by_address_.begin(); at != by_address_.end();) {
+    const HostPtr& host = at->second;
+    bool unused = host->active_connections == 0 && now - host->last_used_ms >= config_->cleanup_interval_ms;
+    at = unused ? by_address_.erase(at) : std::next(at);
+  }
+}
+
+void ClusterTable::set(model::ClusterPtr config) {
+  uint32_t id = config->id;
+  if (id >= clusters_.size()) clusters_.resize(id + 1);
+  if (clusters_[id]) {
+    clusters_[id]->update_config(std::move(config));
+  } else {
+    clusters_[id] = std::make_unique<Cluster>(loop_, tls_, std::move(config));
+  }
+}
+
+void ClusterTable::set_endpoints(uint32_t id, model::EndpointsPtr endpoints) {
+  if (Cluster* cluster = find(id)) cluster->update_endpoints(std::move(endpoints));
+}
+
+void ClusterTable::remove(uint32_t id) {
+  if (id < clusters_.size()) clusters_[id].reset();
+}
+
+}  // namespace pinnace::upstream

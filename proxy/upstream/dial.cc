@@ -1,0 +1,32 @@
+#include "proxy/upstream/dial.h"
+
+#include "tls/context.h"
+
+namespace pinnace::upstream {
+
+std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const DialOptions& options) {
+  const model::ClusterConfig& config = *cluster.config();
+  auto connection =
+      net::Connection::connect(cluster.loop(), host.endpoint->address, config.bind_address, config.connect_timeout_ms);
+  if (config.keepalive && connection->fd() >= 0 && host.endpoint->address.is_ip()) {
+    net::set_keepalive(connection->fd(), *config.keepalive);
+  }
+  connection->set_buffer_limit(config.buffer_limit);
+  const model::TransportSocket& socket = config.sockets[host.endpoint->socket];
+  if (socket.tls) {
+    tls::ContextPtr context = cluster.tls().find(socket.tls->context_id);
+    if (context) {
+      tls::ClientOptions client;
+      client.session_scope = host.endpoint->address.hash();
+      if (socket.tls->auto_sni && !options.sni.empty()) client.sni = options.sni;
+      if (socket.tls->auto_san_validation) client.expected_dns_san = options.sni;
+      connection->set_transport(tls::make_client(cluster.loop(), cluster.tls(), std::move(context), socket.tls, client));
+    } else {
+      connection->set_transport(tls::make_unready("TLS_error:|the secrets of this cluster have not been delivered"));
+    }
+  }
+  connection->start(config.connect_timeout_ms);
+  return connection;
+}
+
+}  // namespace pinnace::upstream

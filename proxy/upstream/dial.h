@@ -1,0 +1,21 @@
+// dial(): a connection to a host of a cluster as the cluster's configuration asks for: source address, keepalive,
+// transport socket by endpoint metadata, limits and stats. The one place where pinnace opens upstream connections.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/net/connection.h"
+#include "proxy/upstream/cluster.h"
+
+namespace pinnace::upstream {
+
+struct DialOptions {
+  std::string_view sni;   // overrides the configured one when not empty (auto_sni)
+};
+
+// Never fails here: failures come by on_close().
+std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const DialOptions& options);
+
+}  // namespace pinnace::upstream

@@ -1,0 +1,44 @@
+// ClientConnection: one pooled upstream connection: socket, transport and client codec.
+// THREAD, LIFETIME: its pool's.
+#pragma once
+
+#include "proxy/upstream/pool/http_pool.h"
+
+namespace pinnace::upstream {
+
+class ClientConnection final : public base::Deferred, private net::ConnectionCallbacks, private http::ClientCodec::Owner {
+ public:
+  ClientConnection(HttpPool& pool, std::unique_ptr<net::Connection> connection);
+  ~ClientConnection() override;
+
+  bool ready() const { return codec_ != nullptr; }
+  bool can_take_stream() const { return codec_ && !draining_ && codec_->streams() < codec_->max_streams(); }
+  bool busy() const { return codec_ && codec_->streams() > 0; }
+  http::RequestSender& new_stream(http::ResponseReceiver& receiver);
+  const net::Connection& connection() const { return *connection_; }
+  void drain() { draining_ = true; }
+  // Closes the socket; the pool has forgotten it.
+  void close();
+
+ private:
+  void on_ready() override;
+  void on_data(base::Bytes data) override { codec_->receive(data); }
+  void on_eof() override;
+  void on_writable() override { codec_->connection_writable(); }
+  void on_close(net::CloseReason reason) override;
+  void on_stream_end(bool reusable) override;
+  void on_draining() override;
+  void on_idle_timeout();
+
+  HttpPool& pool_;
+  std::unique_ptr<net::Connection> connection_;
+  std::unique_ptr<http::ClientCodec> codec_;
+  base::Timer idle_timer_;
+  net::ByteStats bytes_;
+  uint64_t started_ms_;
+  uint64_t streams_started_ = 0;
+  bool draining_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace pinnace::upstream

@@ -1,0 +1,82 @@
+// HttpPool: the HTTP connections of one worker to one host over one transport and protocol. Gives a stream at once from
+// an idle connection or makes the request wait for one; bounded by the cluster's circuit breakers.
+// THREAD: the worker's. LIFETIME: owned by its Host; retire() it, and it ends when its last stream has.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "proxy/base/intrusive_list.h"
+#include "proxy/http/codec.h"
+#include "proxy/http/h1/client_codec.h"
+#include "proxy/net/connection.h"
+#include "proxy/upstream/dial.h"
+
+namespace pinnace::upstream {
+
+// A request that wants a stream.
+class PoolWaiter : public base::ListLink {
+ public:
+  virtual http::ResponseReceiver& receiver() = 0;
+  // The stream is there; the sender lives until its end.
+  virtual void on_pool_ready(http::RequestSender& sender, const net::Connection& connection) = 0;
+  virtual void on_pool_failure(http::ResetReason reason, std::string_view detail) = 0;
+
+ protected:
+  ~PoolWaiter() = default;
+};
+
+struct PoolKey {
+  http::Protocol protocol = http::Protocol::kHttp11;
+  std::string sni;  // only with auto_sni
+  friend bool operator==(const PoolKey&, const PoolKey&) = default;
+};
+
+class ClientConnection;
+
+class HttpPool final : public base::Deferred {
+ public:
+  HttpPool(Cluster& cluster, Host& host, PoolKey key);
+  ~HttpPool() override;
+
+  // Calls on_pool_ready() or on_pool_failure() before it returns, or keeps `waiter` until one of them.
+  void request(PoolWaiter& waiter);
+  // `waiter` hears nothing more.
+  void cancel(PoolWaiter& waiter);
+  // No new requests here; idle connections close now, busy ones after their last stream.
+  void retire();
+  bool retired() const { return retired_; }
+  const PoolKey& key() const { return key_; }
+  bool empty() const { return connections_ == 0 && waiters_.empty(); }
+
+ private:
+  friend class ClientConnection;
+
+  void open_connection();
+  void left_queue();
+  void serve_waiters(ClientConnection& connection);
+  void connection_ready(ClientConnection& connection);
+  void connection_failed(ClientConnection& connection, http::ResetReason reason, std::string_view detail);
+  void stream_ended(ClientConnection& connection, bool reusable);
+  void remove(ClientConnection& connection);
+  void attach(ClientConnection& connection, PoolWaiter& waiter);
+
+  base::EventLoop& loop_;
+  Cluster& cluster_;  // outlives the pool's use of it: retire() is called before it goes
+  model::ClusterPtr config_;
+  Host& host_;
+  PoolKey key_;
+  http::h1::ClientSettings h1_;
+  bool retired_ = false;
+  uint32_t connections_ = 0;
+  uint32_t connecting_ = 0;
+  uint32_t waiting_ = 0;
+  base::IntrusiveList<PoolWaiter> waiters_;
+  base::IntrusiveList<ClientConnection> idle_;   // takes another stream; newest first
+  base::IntrusiveList<ClientConnection> busy_;   // full, connecting or draining
+};
+
+// The pool of `host` for `key`, made when there is none.
+HttpPool& pool_of(Cluster& cluster, Host& host, const PoolKey& key);
+
+}  // namespace pinnace::upstream

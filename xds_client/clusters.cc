@@ -1,0 +1,198 @@
+#include "xds_client/clusters.h"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <random>
+
+#include "proxy/base/log.h"
+
+namespace pinnace::xds {
+
+using compile::CompiledCluster;
+using envoy::config::endpoint::v3::ClusterLoadAssignment;
+using model::ClusterType;
+
+Clusters::Clusters(boost::asio::io_context& control, const Secrets& secrets, std::function<void()> changed)
+    : control_(control), secrets_(secrets), changed_(std::move(changed)), resolver_(control), rng_(std::random_device{}()) {}
+
+void Clusters::set(Resource resource, CompiledCluster compiled, bool is_static, int64_t now_s) {
+  ClusterEntry& entry = entries_[resource.name];
+  entry.rejected = {};
+  entry.is_static = is_static;
+  // The same again changes nothing: pools, host state and what is warming stay.
+  if (entry.active && !entry.warming && entry.active->config->content_hash == compiled.config->content_hash) {
+    entry.resource = std::move(resource);
+    return;
+  }
+  // Counts that circuit breakers compare belong to the name, not to one version of it.
+  if (entry.active) compiled.config->counts = entry.active->config->counts;
+  entry.warming = std::move(compiled);
+  entry.warming_resource = std::move(resource);
+  entry.eds_timed_out = false;
+  entry.updated_s = now_s;
+  if (!entry.warming->dns_targets.empty()) start_dns(entry, *entry.warming);
+}
+
+void Clusters::reject(Resource resource, const std::string& why, int64_t now_s) {
+  ClusterEntry& entry = entries_[resource.name];
+  entry.rejected = {std::move(resource), why, now_s};
+}
+
+void Clusters::remove(const std::string& name) {
+  auto found = entries_.find(name);
+  if (found == entries_.end() || found->second.is_static) return;
+  if (found->second.active) removed_.push_back(found->second.active->config->id);
+  entries_.erase(found);
+}
+
+std::string Clusters::set_endpoints(const Resource& resource, int64_t) {
+  auto parsed = std::make_shared<ClusterLoadAssignment>();
+  if (!resource.body.UnpackTo(parsed.get())) return "a resource that is no ClusterLoadAssignment";
+  const std::string& name = parsed->cluster_name();
+  // Endpoints are checked against any cluster that uses them; the sockets differ, the errors do not.
+  model::TransportSocket plain;
+  auto compiled = compile::endpoints(*parsed, {plain});
+  if (!compiled) return name + ": " + compiled.error().message;
+  Resource kept = resource;
+  kept.name = name;
+  assignments_[name] = std::move(kept);
+  parsed_[name] = std::move(parsed);
+  for (auto& [cluster, entry] : entries_) {
+    if (entry.active && entry.active->eds_name == name) dirty_.insert(cluster);
+  }
+  return {};
+}
+
+void Clusters::remove_endpoints(const std::string& name) {
+  assignments_.erase(name);
+  parsed_.erase(name);
+}
+
+void Clusters::eds_timeout(const std::string& name) {
+  auto found = entries_.find(name);
+  if (found == entries_.end() || !found->second.warming || parsed_.contains(found->second.warming->eds_name)) return;
+  found->second.eds_timed_out = true;
+  PN_LOG(kWarning, "xds", "cluster {}: no endpoints within initial_fetch_timeout; it goes live without any", name);
+}
+
+bool Clusters::ready(ClusterEntry& entry, const CompiledCluster& cluster) const {
+  if (!cluster.eds_name.empty() && !parsed_.contains(cluster.eds_name) && !entry.eds_timed_out) return false;
+  if (!cluster.dns_targets.empty() && (!entry.dns || !entry.dns->answered)) return false;
+  return std::all_of(cluster.tls_contexts.begin(), cluster.tls_contexts.end(),
+                     [&](uint32_t id) { return secrets_.ready(id); });
+}
+
+model::EndpointsPtr Clusters::endpoints_of(ClusterEntry& entry, const CompiledCluster& cluster) const {
+  if (cluster.endpoints) return cluster.endpoints;
+  if (!cluster.eds_name.empty()) {
+    auto parsed = parsed_.find(cluster.eds_name);
+    if (parsed != parsed_.end()) {
+      auto compiled = compile::endpoints(*parsed->second, cluster.config->sockets);
+      if (compiled) return *compiled;
+    }
+  }
+  auto set = std::make_shared<model::EndpointSet>();
+  if (!cluster.dns_targets.empty() && entry.dns) {
+    for (size_t i = 0; i < cluster.dns_targets.size() && i < entry.dns->answers.size(); i++) {
+      const auto& target = cluster.dns_targets[i];
+      for (const auto& address : entry.dns->answers[i]) {
+        auto endpoint = std::make_shared<model::Endpoint>(target.prototype);
+        endpoint->address = address.with_port(target.port);
+        endpoint->text = endpoint->address.text();
+        set->endpoints.push_back(std::move(endpoint));
+        if (cluster.config->type == ClusterType::kLogicalDns) break;
+      }
+    }
+  }
+  return set;
+}
+
+void Clusters::settle(model::Update& update, int64_t now_s) {
+  for (auto& [name, entry] : entries_) {
+    if (entry.warming && ready(entry, *entry.warming)) {
+      entry.active = std::move(entry.warming);
+      entry.resource = std::move(entry.warming_resource);
+      entry.warming.reset();
+      entry.updated_s = now_s;
+      update.clusters.push_back(entry.active->config);
+      dirty_.insert(name);
+    }
+    if (entry.active && dirty_.contains(name) && entry.active->config->type != ClusterType::kOriginalDst) {
+      entry.endpoints = endpoints_of(entry, *entry.active);
+      update.endpoints.push_back({entry.active->config->id, entry.endpoints});
+    }
+  }
+  dirty_.clear();
+  // Ids belong to names: a cluster that came back in the same batch stays.
+  for (uint32_t id : std::exchange(removed_, {})) {
+    bool back = std::any_of(entries_.begin(), entries_.end(),
+                            [&](const auto& e) { return e.second.active && e.second.active->config->id == id; });
+    if (!back) update.removed_clusters.push_back(id);
+  }
+}
+
+std::set<std::string> Clusters::eds_names() const {
+  std::set<std::string> names;
+  for (const auto& [name, entry] : entries_) {
+    if (entry.active && !entry.active->eds_name.empty()) names.insert(entry.active->eds_name);
+    if (entry.warming && !entry.warming->eds_name.empty()) names.insert(entry.warming->eds_name);
+  }
+  return names;
+}
+
+size_t Clusters::warming() const {
+  return static_cast<size_t>(
+      std::count_if(entries_.begin(), entries_.end(), [](const auto& e) { return e.second.warming.has_value(); }));
+}
+
+void Clusters::start_dns(ClusterEntry& entry, const CompiledCluster& cluster) {
+  entry.dns = std::make_shared<DnsState>(control_);
+  entry.dns->answers.resize(cluster.dns_targets.size());
+  resolve(cluster.config->name);
+}
+
+void Clusters::resolve(const std::string& name) {
+  auto found = entries_.find(name);
+  if (found == entries_.end() || !found->second.dns) return;
+  ClusterEntry& entry = found->second;
+  const CompiledCluster& cluster = entry.warming && !entry.warming->dns_targets.empty() ? *entry.warming : *entry.active;
+  std::shared_ptr<DnsState> state = entry.dns;
+  state->pending = cluster.dns_targets.size();
+  state->least_ttl_s = 0;
+  for (size_t i = 0; i < cluster.dns_targets.size(); i++) {
+    const auto& target = cluster.dns_targets[i];
+    resolver_.resolve(target.name, cluster.dns.family,
+                      [this, name, weak = std::weak_ptr<DnsState>(state), i, host = target.name](const DnsAnswer& answer) {
+                        auto alive = weak.lock();
+                        if (!alive) return;
+                        if (answer.ok) {
+                          alive->answers[i] = answer.addresses;
+                          if (alive->least_ttl_s == 0 || answer.ttl_s < alive->least_ttl_s) alive->least_ttl_s = answer.ttl_s;
+                        } else {
+                          // ENVOY: a name that cannot be resolved now keeps the addresses it had.
+                          PN_LOG(kWarning, "dns", "cluster {}: {}: {}", name, host, answer.failure);
+                        }
+                        if (--alive->pending == 0) dns_done(name);
+                      });
+  }
+}
+
+void Clusters::dns_done(const std::string& name) {
+  auto found = entries_.find(name);
+  if (found == entries_.end() || !found->second.dns) return;
+  ClusterEntry& entry = found->second;
+  const CompiledCluster& cluster = entry.warming && !entry.warming->dns_targets.empty() ? *entry.warming : *entry.active;
+  entry.dns->answered = true;
+  dirty_.insert(name);
+  uint64_t delay = cluster.dns.refresh_ms;
+  if (cluster.dns.respect_ttl && entry.dns->least_ttl_s > 0) delay = entry.dns->least_ttl_s * 1000;
+  if (cluster.dns.jitter_ms > 0) delay += rng_.below(cluster.dns.jitter_ms);
+  entry.dns->timer.expires_after(std::chrono::milliseconds(std::max<uint64_t>(delay, 100)));
+  entry.dns->timer.async_wait([this, name](boost::system::error_code failed) {
+    if (!failed) resolve(name);
+  });
+  // Not from within the resolver's call: settle() may change what we are looking at.
+  boost::asio::post(control_, changed_);
+}
+
+}  // namespace pinnace::xds

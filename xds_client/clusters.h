@@ -1,0 +1,94 @@
+// Clusters: the clusters known to the proxy with their endpoints: in force, warming, refused. A cluster goes into force
+// when its endpoints (EDS answer or first DNS answer) and TLS contexts are there; until then the old one serves.
+// THREAD: control.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "envoy/config/endpoint/v3/endpoint.pb.h"
+#include "proxy/base/rng.h"
+#include "proxy/model/update.h"
+#include "xds_client/compile/cluster.h"
+#include "xds_client/dns.h"
+#include "xds_client/secrets.h"
+#include "xds_client/subscription.h"
+
+namespace pinnace::xds {
+
+// The last version of a resource that was refused, for config_dump's error_state.
+struct Rejection {
+  Resource resource;
+  std::string why;
+  int64_t at_s = 0;
+  bool set() const { return at_s != 0; }
+};
+
+// Resolves one DNS cluster's names again and again.
+struct DnsState {
+  explicit DnsState(boost::asio::io_context& control) : timer(control) {}
+  boost::asio::steady_timer timer;
+  std::vector<std::vector<base::Address>> answers;  // per target
+  size_t pending = 0;
+  uint64_t least_ttl_s = 0;
+  bool answered = false;
+};
+
+struct ClusterEntry {
+  Resource resource;           // in force
+  Resource warming_resource;
+  std::optional<compile::CompiledCluster> active, warming;
+  model::EndpointsPtr endpoints;
+  std::shared_ptr<DnsState> dns;
+  int64_t updated_s = 0;
+  bool is_static = false;
+  bool eds_timed_out = false;
+  Rejection rejected;
+};
+
+class Clusters {
+ public:
+  Clusters(boost::asio::io_context& control, const Secrets& secrets, std::function<void()> changed);
+
+  void set(Resource resource, compile::CompiledCluster compiled, bool is_static, int64_t now_s);
+  void reject(Resource resource, const std::string& why, int64_t now_s);
+  void remove(const std::string& name);
+  // Returns what is wrong with it, empty when nothing is.
+  std::string set_endpoints(const Resource& resource, int64_t now_s);
+  void remove_endpoints(const std::string& name);
+
+  // Moves what is ready into force and adds it to `update`.
+  void settle(model::Update& update, int64_t now_s);
+  std::set<std::string> eds_names() const;
+  size_t warming() const;
+  const std::map<std::string, ClusterEntry>& entries() const { return entries_; }
+  const std::map<std::string, Resource>& assignments() const { return assignments_; }
+  // The initial_fetch_timeout of a cluster's EDS is over.
+  void eds_timeout(const std::string& name);
+
+ private:
+  bool ready(ClusterEntry& entry, const compile::CompiledCluster& cluster) const;
+  void start_dns(ClusterEntry& entry, const compile::CompiledCluster& cluster);
+  void resolve(const std::string& name);
+  void dns_done(const std::string& name);
+  model::EndpointsPtr endpoints_of(ClusterEntry& entry, const compile::CompiledCluster& cluster) const;
+
+  boost::asio::io_context& control_;
+  const Secrets& secrets_;
+  std::function<void()> changed_;
+  DnsResolver resolver_;
+  base::Rng rng_;
+  std::map<std::string, ClusterEntry> entries_;
+  std::map<std::string, Resource> assignments_;  // EDS, as delivered
+  std::map<std::string, std::shared_ptr<envoy::config::endpoint::v3::ClusterLoadAssignment>> parsed_;
+  std::set<std::string> dirty_;                  // cluster names whose endpoints changed
+  std::vector<uint32_t> removed_;
+};
+
+}  // namespace pinnace::xds

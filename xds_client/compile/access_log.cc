@@ -1,0 +1,81 @@
+#include "xds_client/compile/access_log.h"
+
+#include "envoy/extensions/access_loggers/file/v3/file.pb.h"
+#include "envoy/extensions/access_loggers/stream/v3/stream.pb.h"
+#include "xds_client/compile/common.h"
+
+namespace pinnace::compile {
+namespace {
+
+namespace accesslog = envoy::config::accesslog::v3;
+namespace core = envoy::config::core::v3;
+
+Result<access_log::Format> text_format(const core::SubstitutionFormatString& proto) {
+  auto known = only_fields(proto, {"text_format_source", "text_format", "omit_empty_values"});
+  if (!known) return in("log_format", known.error());
+  if (proto.has_text_format_source()) {
+    auto text = data_source(proto.text_format_source());
+    if (!text) return in("log_format.text_format_source", text.error());
+    return access_log::Format::compile(*text);
+  }
+  return access_log::Format::compile(proto.text_format());
+}
+
+Result<access_log::Format> format_of(bool given, const core::SubstitutionFormatString& proto) {
+  auto format = given ? text_format(proto) : access_log::Format::compile(access_log::kDefaultFormat);
+  if (!format) return in("log_format", format.error());
+  return format;
+}
+
+}  // namespace
+
+Result<access_log::Loggers> access_logs(const google::protobuf::RepeatedPtrField<accesslog::AccessLog>& protos,
+                                        Context& context) {
+  access_log::Loggers out;
+  for (const auto& proto : protos) {
+    http::Flags only = 0;
+    bool any = false;
+    if (proto.has_filter()) {
+      if (!proto.filter().has_response_flag_filter()) {
+        return error("access_log.filter: only response_flag_filter is supported");
+      }
+      const auto& flags = proto.filter().response_flag_filter().flags();
+      any = flags.empty();
+      for (const auto& name : flags) {
+        http::Flag flag = http::flag_from_text(name);
+        // A flag that pinnace never sets selects nothing; refusing it would refuse the listener.
+        if (flag != http::Flag::kCount) only |= http::flag_bit(flag);
+      }
+      if (!any && only == 0) continue;
+    }
+    std::string path;
+    Result<access_log::Format> format = error("");
+    using File = envoy::extensions::access_loggers::file::v3::FileAccessLog;
+    using Stdout = envoy::extensions::access_loggers::stream::v3::StdoutAccessLog;
+    using Stderr = envoy::extensions::access_loggers::stream::v3::StderrAccessLog;
+    if (File file; proto.typed_config().UnpackTo(&file)) {
+      path = file.path();
+      bool given = file.has_log_format();
+      if (!file.format().empty() || file.has_json_format() || file.has_typed_json_format()) {
+        return error("access_log: only log_format with a text format is supported yet");
+      }
+      format = format_of(given, file.log_format());
+    } else if (Stdout out_log; proto.typed_config().UnpackTo(&out_log)) {
+      path = "/dev/stdout";
+      format = format_of(out_log.has_log_format(), out_log.log_format());
+    } else if (Stderr err_log; proto.typed_config().UnpackTo(&err_log)) {
+      path = "/dev/stderr";
+      format = format_of(err_log.has_log_format(), err_log.log_format());
+    } else {
+      return error("access_log '" + proto.name() + "' (" + proto.typed_config().type_url() + "): not supported by pinnace");
+    }
+    if (!format) return in("access_log", format.error());
+    if (path == "/dev/null") continue;
+    auto sink = context.sinks.open(path);
+    if (!sink) return in("access_log", sink.error());
+    out.push_back(std::make_shared<const access_log::Logger>(std::move(*sink), std::move(*format), only, any));
+  }
+  return out;
+}
+
+}  // namespace pinnace::compile

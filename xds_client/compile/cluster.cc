@@ -1,0 +1,279 @@
+#include "xds_client/compile/cluster.h"
+
+#include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb.h"
+#include "xds_client/compile/cluster_stats.h"
+#include "xds_client/compile/common.h"
+#include "xds_client/compile/tls.h"
+
+namespace pinnace::compile {
+namespace {
+
+namespace pb = envoy::config::cluster::v3;
+namespace core = envoy::config::core::v3;
+using HttpProtocolOptions = envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+using model::ClusterType;
+using model::LbPolicy;
+
+Result<bool> http2_settings(const core::Http2ProtocolOptions& proto, model::Http2Settings& out) {
+  auto known = only_fields(proto, {"max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size",
+                                   "hpack_table_size", "max_outbound_frames", "max_outbound_control_frames"});
+  if (!known) return in("http2_protocol_options", known.error());
+  if (proto.has_max_concurrent_streams()) out.max_concurrent_streams = proto.max_concurrent_streams().value();
+  if (proto.has_initial_stream_window_size()) out.initial_stream_window = proto.initial_stream_window_size().value();
+  if (proto.has_initial_connection_window_size()) {
+    out.initial_connection_window = proto.initial_connection_window_size().value();
+  }
+  if (proto.has_hpack_table_size()) out.header_table_size = proto.hpack_table_size().value();
+  return true;
+}
+
+Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& out, bool& auto_sni, bool& auto_san) {
+  for (const auto& [name, any] : proto.typed_extension_protocol_options()) {
+    std::string place = "typed_extension_protocol_options[" + name + "]";
+    HttpProtocolOptions options;
+    if (!any.UnpackTo(&options)) return error(place + " (" + any.type_url() + "): not supported by pinnace");
+    auto known = only_fields(options, {"common_http_protocol_options", "upstream_http_protocol_options",
+                                       "explicit_http_config", "use_downstream_protocol_config"});
+    if (!known) return in(place, known.error());
+    switch (options.upstream_protocol_options_case()) {
+      case HttpProtocolOptions::kExplicitHttpConfig: {
+        const auto& config = options.explicit_http_config();
+        if (config.has_http2_protocol_options()) {
+          out.protocol = model::UpstreamProtocol::kHttp2;
+          auto done = http2_settings(config.http2_protocol_options(), out.http2);
+          if (!done) return in(place, done.error());
+        } else if (config.has_http_protocol_options()) {
+          auto known1 = only_fields(config.http_protocol_options(), {});
+          if (!known1) return in(place + ".explicit_http_config.http_protocol_options", known1.error());
+        } else {
+          return error(place + ".explicit_http_config: HTTP/3 is not supported");
+        }
+        break;
+      }
+      case HttpProtocolOptions::kUseDownstreamProtocolConfig: {
+        out.protocol = model::UpstreamProtocol::kUseDownstream;
+        const auto& config = options.use_downstream_protocol_config();
+        auto done = http2_settings(config.http2_protocol_options(), out.http2);
+        if (!done) return in(place, done.error());
+        break;
+      }
+      default: break;
+    }
+    const auto& common = options.common_http_protocol_options();
+    auto known_common = only_fields(common, {"idle_timeout", "max_requests_per_connection", "max_headers_count",
+                                             "max_response_headers_kb"});
+    if (!known_common) return in(place + ".common_http_protocol_options", known_common.error());
+    if (common.has_idle_timeout()) out.idle_timeout_ms = milliseconds(common.idle_timeout());
+    if (common.has_max_requests_per_connection()) {
+      out.max_requests_per_connection = common.max_requests_per_connection().value();
+    }
+    if (common.has_max_headers_count()) out.max_response_headers = common.max_headers_count().value();
+    const auto& upstream = options.upstream_http_protocol_options();
+    auto known_upstream = only_fields(upstream, {"auto_sni", "auto_san_validation"});
+    if (!known_upstream) return in(place + ".upstream_http_protocol_options", known_upstream.error());
+    auto_sni = upstream.auto_sni();
+    auto_san = upstream.auto_san_validation();
+  }
+  return true;
+}
+
+Result<bool> sockets(const pb::Cluster& proto, CompiledCluster& out, bool auto_sni, bool auto_san, Context& context) {
+  auto add = [&](const core::TransportSocket& socket, std::string name, model::MatchLabels match,
+                 const std::string& place) -> Result<bool> {
+    auto tls = upstream_transport(socket, context);
+    if (!tls) return in(place, tls.error());
+    if (*tls) {
+      out.tls_contexts.push_back((*tls)->context_id);
+      if (auto_sni || auto_san) {
+        auto changed = std::make_shared<model::UpstreamTls>(**tls);
+        changed->auto_sni = changed->auto_sni || auto_sni;
+        changed->auto_san_validation = changed->auto_san_validation || auto_san;
+        *tls = changed;
+      }
+    }
+    out.config->sockets.push_back({std::move(name), std::move(match), std::move(*tls)});
+    return true;
+  };
+  for (const auto& match : proto.transport_socket_matches()) {
+    model::MatchLabels labels;
+    for (const auto& [key, value] : match.match().fields()) labels.emplace_back(key, value.string_value());
+    auto done = add(match.transport_socket(), match.name(), std::move(labels),
+                    "transport_socket_matches[" + match.name() + "]");
+    if (!done) return done.error();
+  }
+  return add(proto.transport_socket(), "default", {}, "transport_socket");
+}
+
+Result<bool> breakers(const pb::Cluster& proto, model::CircuitBreakers& out) {
+  auto known = only_fields(proto.circuit_breakers(), {"thresholds"});
+  if (!known) return in("circuit_breakers", known.error());
+  for (const auto& threshold : proto.circuit_breakers().thresholds()) {
+    if (threshold.priority() != core::DEFAULT) continue;  // routes of HIGH priority are refused, so nothing uses it
+    auto known_threshold = only_fields(threshold, {"priority", "max_connections", "max_pending_requests", "max_requests",
+                                                   "max_retries", "track_remaining"});
+    if (!known_threshold) return in("circuit_breakers.thresholds", known_threshold.error());
+    if (threshold.has_max_connections()) out.max_connections = threshold.max_connections().value();
+    if (threshold.has_max_pending_requests()) out.max_pending = threshold.max_pending_requests().value();
+    if (threshold.has_max_requests()) out.max_requests = threshold.max_requests().value();
+    if (threshold.has_max_retries()) out.max_retries = threshold.max_retries().value();
+  }
+  return true;
+}
+
+Result<bool> type_of(const pb::Cluster& proto, CompiledCluster& out) {
+  model::ClusterConfig& config = *out.config;
+  switch (proto.type()) {
+    case pb::Cluster::STATIC: config.type = ClusterType::kStatic; break;
+    case pb::Cluster::STRICT_DNS: config.type = ClusterType::kStrictDns; break;
+    case pb::Cluster::LOGICAL_DNS: config.type = ClusterType::kLogicalDns; break;
+    case pb::Cluster::EDS: {
+      config.type = ClusterType::kEds;
+      const auto& eds = proto.eds_cluster_config();
+      if (!eds.eds_config().has_ads()) return error("eds_cluster_config.eds_config: only ads is supported");
+      out.eds_name = eds.service_name().empty() ? proto.name() : eds.service_name();
+      if (eds.eds_config().has_initial_fetch_timeout()) out.eds_timeout_ms = milliseconds(eds.eds_config().initial_fetch_timeout());
+      break;
+    }
+    case pb::Cluster::ORIGINAL_DST: {
+      config.type = ClusterType::kOriginalDst;
+      const auto& settings = proto.original_dst_lb_config();
+      auto known = only_fields(settings, {"upstream_port_override"});
+      if (!known) return in("original_dst_lb_config", known.error());
+      if (settings.has_upstream_port_override()) {
+        config.original_dst_port = static_cast<uint16_t>(settings.upstream_port_override().value());
+      }
+      break;
+    }
+    default: return error("type: not supported by pinnace");
+  }
+  return true;
+}
+
+Result<bool> lb_of(const pb::Cluster& proto, model::ClusterConfig& config) {
+  switch (proto.lb_policy()) {
+    case pb::Cluster::ROUND_ROBIN: config.lb = LbPolicy::kRoundRobin; break;
+    case pb::Cluster::RANDOM: config.lb = LbPolicy::kRandom; break;
+    case pb::Cluster::LEAST_REQUEST: config.lb = LbPolicy::kLeastRequest; break;
+    case pb::Cluster::CLUSTER_PROVIDED: config.lb = LbPolicy::kClusterProvided; break;
+    default: return error("lb_policy: " + pb::Cluster::LbPolicy_Name(proto.lb_policy()) + " is not supported yet");
+  }
+  if (proto.has_least_request_lb_config()) {
+    auto known = only_fields(proto.least_request_lb_config(), {"choice_count"});
+    if (!known) return in("least_request_lb_config", known.error());
+    if (proto.least_request_lb_config().has_choice_count()) {
+      config.least_request_choices = proto.least_request_lb_config().choice_count().value();
+    }
+  }
+  const auto& common = proto.common_lb_config();
+  auto known = only_fields(common, {"healthy_panic_threshold"});
+  if (!known) return in("common_lb_config", known.error());
+  if (common.has_healthy_panic_threshold()) {
+    config.healthy_panic_percent = static_cast<uint32_t>(common.healthy_panic_threshold().value());
+  }
+  return true;
+}
+
+DnsSettings dns_of(const pb::Cluster& proto) {
+  DnsSettings dns;
+  if (proto.has_dns_refresh_rate()) dns.refresh_ms = milliseconds(proto.dns_refresh_rate());
+  if (proto.has_dns_jitter()) dns.jitter_ms = milliseconds(proto.dns_jitter());
+  dns.respect_ttl = proto.respect_dns_ttl();
+  switch (proto.dns_lookup_family()) {
+    case pb::Cluster::V4_ONLY: dns.family = DnsSettings::Family::kV4Only; break;
+    case pb::Cluster::V6_ONLY: dns.family = DnsSettings::Family::kV6Only; break;
+    case pb::Cluster::V4_PREFERRED: dns.family = DnsSettings::Family::kV4Preferred; break;
+    case pb::Cluster::ALL: dns.family = DnsSettings::Family::kAll; break;
+    default: dns.family = DnsSettings::Family::kAuto;
+  }
+  return dns;
+}
+
+}  // namespace
+
+Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
+  // alt_stat_name, metadata and filters carry names and Istio's own metadata; cleanup of dns resolver options is c-ares'.
+  auto known = only_fields(
+      proto, {"transport_socket_matches", "name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout",
+              "per_connection_buffer_limit_bytes", "lb_policy", "load_assignment", "circuit_breakers",
+              "typed_extension_protocol_options", "http2_protocol_options", "dns_refresh_rate", "dns_jitter",
+              "respect_dns_ttl", "dns_lookup_family", "typed_dns_resolver_config", "cleanup_interval",
+              "upstream_bind_config", "least_request_lb_config", "original_dst_lb_config", "common_lb_config",
+              "transport_socket", "metadata", "upstream_connection_options", "max_requests_per_connection",
+              "common_http_protocol_options", "round_robin_lb_config"});
+  if (!known) return known.error();
+  if (proto.name().empty()) return error("name: empty");
+  CompiledCluster out;
+  out.config = std::make_shared<model::ClusterConfig>();
+  model::ClusterConfig& config = *out.config;
+  config.name = proto.name();
+  config.id = context.ids.clusters.id(proto.name());
+  config.stat_name = proto.alt_stat_name().empty() ? proto.name() : proto.alt_stat_name();
+  config.content_hash = content_hash(proto);
+  auto type = type_of(proto, out);
+  if (!type) return type.error();
+  auto lb = lb_of(proto, config);
+  if (!lb) return lb.error();
+  if (proto.has_connect_timeout()) config.connect_timeout_ms = milliseconds(proto.connect_timeout());
+  if (proto.has_per_connection_buffer_limit_bytes()) config.buffer_limit = proto.per_connection_buffer_limit_bytes().value();
+  if (proto.has_max_requests_per_connection()) {
+    config.max_requests_per_connection = proto.max_requests_per_connection().value();
+  }
+  if (proto.has_http2_protocol_options()) {
+    config.protocol = model::UpstreamProtocol::kHttp2;
+    auto h2 = http2_settings(proto.http2_protocol_options(), config.http2);
+    if (!h2) return h2.error();
+  }
+  bool auto_sni = false, auto_san = false;
+  auto options = protocol_options(proto, config, auto_sni, auto_san);
+  if (!options) return options.error();
+  auto limits = breakers(proto, config.breakers);
+  if (!limits) return limits.error();
+  auto transport = sockets(proto, out, auto_sni, auto_san, context);
+  if (!transport) return transport.error();
+  if (proto.has_upstream_bind_config()) {
+    auto known_bind = only_fields(proto.upstream_bind_config(), {"source_address"});
+    if (!known_bind) return in("upstream_bind_config", known_bind.error());
+    const auto& source = proto.upstream_bind_config().source_address();
+    auto bind = base::Address::ip(source.address(), static_cast<uint16_t>(source.port_value()));
+    if (!bind) return in("upstream_bind_config.source_address", bind.error());
+    config.bind_address = *bind;
+  }
+  if (proto.has_cleanup_interval()) config.cleanup_interval_ms = milliseconds(proto.cleanup_interval());
+  if (proto.upstream_connection_options().has_tcp_keepalive()) {
+    const auto& keepalive = proto.upstream_connection_options().tcp_keepalive();
+    config.keepalive = net::Keepalive{keepalive.keepalive_probes().value(), keepalive.keepalive_time().value(),
+                                      keepalive.keepalive_interval().value()};
+  }
+  config.istio_config = istio_config(proto.metadata());
+  config.stats = cluster_stats(config.stat_name, context.stats);
+  out.dns = dns_of(proto);
+  if (config.type == ClusterType::kStatic) {
+    auto set = endpoints(proto.load_assignment(), config.sockets);
+    if (!set) return in("load_assignment", set.error());
+    out.endpoints = std::move(*set);
+  } else if (config.type == ClusterType::kStrictDns || config.type == ClusterType::kLogicalDns) {
+    for (const auto& locality : proto.load_assignment().endpoints()) {
+      for (const auto& endpoint : locality.lb_endpoints()) {
+        const auto& socket = endpoint.endpoint().address().socket_address();
+        DnsTarget target;
+        target.name = socket.address();
+        target.port = static_cast<uint16_t>(socket.port_value());
+        target.prototype.hostname = endpoint.endpoint().hostname().empty() ? socket.address() : endpoint.endpoint().hostname();
+        target.prototype.weight = endpoint.has_load_balancing_weight() ? endpoint.load_balancing_weight().value() : 1;
+        target.prototype.priority = locality.priority();
+        auto labels = endpoint.metadata().filter_metadata().find("envoy.transport_socket_match");
+        if (labels != endpoint.metadata().filter_metadata().end()) {
+          for (const auto& [key, value] : labels->second.fields()) {
+            target.prototype.socket_labels.emplace_back(key, value.string_value());
+          }
+        }
+        target.prototype.socket = select_socket(config.sockets, target.prototype.socket_labels);
+        out.dns_targets.push_back(std::move(target));
+      }
+    }
+    if (out.dns_targets.empty()) return error("load_assignment: a DNS cluster needs an endpoint");
+  }
+  return out;
+}
+
+}  // namespace pinnace::compile

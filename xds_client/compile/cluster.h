@@ -1,0 +1,43 @@
+// Compiles clusters and their endpoints. envoy.config.cluster.v3.Cluster, ClusterLoadAssignment.
+// ERRORS: field path and reason; whatever would change behaviour and is not done is refused by name.
+#pragma once
+
+#include "envoy/config/cluster/v3/cluster.pb.h"
+#include "envoy/config/endpoint/v3/endpoint.pb.h"
+#include "xds_client/compile/context.h"
+
+namespace pinnace::compile {
+
+// A name to resolve, with what its addresses inherit. STRICT_DNS and LOGICAL_DNS.
+struct DnsTarget {
+  std::string name;
+  uint16_t port = 0;
+  model::Endpoint prototype;
+};
+
+struct DnsSettings {
+  uint64_t refresh_ms = 5000;
+  uint64_t jitter_ms = 0;
+  bool respect_ttl = false;
+  enum class Family : uint8_t { kAuto, kV4Only, kV6Only, kV4Preferred, kAll } family = Family::kAuto;
+};
+
+struct CompiledCluster {
+  std::shared_ptr<model::ClusterConfig> config;
+  std::string eds_name;                  // EDS: the resource to ask for; empty otherwise
+  uint64_t eds_timeout_ms = 15000;       // initial_fetch_timeout; 0: wait for ever
+  model::EndpointsPtr endpoints;         // STATIC: known now
+  std::vector<DnsTarget> dns_targets;
+  DnsSettings dns;
+  std::vector<uint32_t> tls_contexts;    // what must be there before it is used
+};
+
+Result<CompiledCluster> cluster(const envoy::config::cluster::v3::Cluster& proto, Context& context);
+
+// The endpoints of `assignment` for a cluster with those sockets.
+Result<model::EndpointsPtr> endpoints(const envoy::config::endpoint::v3::ClusterLoadAssignment& assignment,
+                                      const std::vector<model::TransportSocket>& sockets);
+// The socket for an endpoint's labels: the first whose match they contain.
+uint32_t select_socket(const std::vector<model::TransportSocket>& sockets, const model::MatchLabels& labels);
+
+}  // namespace pinnace::compile

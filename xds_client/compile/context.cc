@@ -1,0 +1,42 @@
+#include "xds_client/compile/context.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <algorithm>
+
+namespace pinnace::compile {
+
+uint32_t TlsRegistry::intern(const model::TlsContextSpec& spec) {
+  for (uint32_t id = 0; id < specs_.size(); id++) {
+    if (*specs_[id] == spec) return id;
+  }
+  specs_.push_back(std::make_unique<model::TlsContextSpec>(spec));
+  return static_cast<uint32_t>(specs_.size() - 1);
+}
+
+Result<bool> only_fields(const google::protobuf::Message& message, std::initializer_list<const char*> known) {
+  std::vector<const google::protobuf::FieldDescriptor*> set;
+  message.GetReflection()->ListFields(message, &set);
+  for (const auto* field : set) {
+    bool found = std::any_of(known.begin(), known.end(), [&](const char* name) { return field->name() == name; });
+    if (!found) return error(field->name() + ": not supported by pinnace");
+  }
+  return true;
+}
+
+uint64_t content_hash(const google::protobuf::Message& message) {
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    message.SerializeToCodedStream(&coded);
+  }
+  uint64_t hash = 0xcbf29ce484222325ull;  // FNV-1a
+  for (unsigned char c : bytes) hash = (hash ^ c) * 0x100000001b3ull;
+  return hash;
+}
+
+}  // namespace pinnace::compile

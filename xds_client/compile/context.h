@@ -1,0 +1,51 @@
+// What compilation needs and where it leaves what it finds: names to numbers, stats, log sinks, TLS contexts.
+// THREAD: the compile thread, one compilation at a time.
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <functional>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/access_log/sink.h"
+#include "proxy/model/cluster.h"
+#include "proxy/model/ids.h"
+#include "proxy/model/listener.h"
+#include "proxy/model/route.h"
+#include "proxy/model/tls.h"
+#include "proxy/stats/store.h"
+
+namespace pinnace::compile {
+
+// The TLS contexts that compiled resources refer to. Equal specifications share a context.
+class TlsRegistry {
+ public:
+  uint32_t intern(const model::TlsContextSpec& spec);
+  const model::TlsContextSpec& spec(uint32_t id) const { return *specs_[id]; }
+  uint32_t size() const { return static_cast<uint32_t>(specs_.size()); }
+
+ private:
+  std::vector<std::unique_ptr<model::TlsContextSpec>> specs_;
+};
+
+struct Context {
+  model::Ids& ids;
+  stats::Store& stats;
+  access_log::SinkThread& sinks;
+  TlsRegistry& tls;
+};
+
+// ERRORS: names the first field of `message` that is set and not in `known`: what pinnace does not do it refuses.
+Result<bool> only_fields(const google::protobuf::Message& message, std::initializer_list<const char*> known);
+
+// A hash of everything in `message`; equal messages hash equally in one process.
+uint64_t content_hash(const google::protobuf::Message& message);
+
+// "a.b" + error → "a.b.c: reason".
+inline Error in(const std::string& place, Error error) { return std::move(error).at(place); }
+
+}  // namespace pinnace::compile

@@ -1,0 +1,116 @@
+// Configuration: everything the control planes have said, what of it is in force, and what still warms. Takes xDS batches,
+// compiles them on the compile thread, and publishes what is complete as one Update; only then is a batch acknowledged.
+// A resource that cannot be used is refused by name and the one in force stays; nothing that works is taken away by it.
+// THREAD: control; compilation runs on the executor it is given.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "envoy/config/bootstrap/v3/bootstrap.pb.h"
+#include "proxy/model/update.h"
+#include "xds_client/clusters.h"
+#include "xds_client/listener_compile.h"
+#include "xds_client/secrets.h"
+#include "xds_client/stream.h"
+
+namespace pinnace::xds {
+
+inline constexpr const char* kClusterType = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
+inline constexpr const char* kEndpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
+inline constexpr const char* kListenerType = "type.googleapis.com/envoy.config.listener.v3.Listener";
+inline constexpr const char* kRouteType = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+
+struct ListenerEntry {
+  Resource resource;             // in force
+  Resource warming_resource;
+  std::optional<compile::CompiledListener> active, warming;
+  std::shared_ptr<net::SocketSet> sockets;
+  int64_t updated_s = 0;
+  bool is_static = false;
+  Rejection rejected;
+};
+
+struct RouteEntry {
+  Resource resource;
+  model::RouteConfigPtr config;
+  int64_t updated_s = 0;
+  Rejection rejected;
+  bool delivered = false;
+};
+
+class Configuration {
+ public:
+  struct Hooks {
+    std::function<void(std::shared_ptr<const model::Update>)> publish;
+    // Everything the first configuration needs is in force.
+    std::function<void()> initialized;
+    size_t workers = 1;
+  };
+
+  Configuration(boost::asio::io_context& control, boost::asio::thread_pool& compiler, compile::Context& context,
+                compile::TlsRegistry& registry, Hooks hooks);
+  ~Configuration();
+
+  // Static resources, then the streams. ERRORS: a static resource cannot be used.
+  Result<bool> start(const envoy::config::bootstrap::v3::Bootstrap& bootstrap, std::unique_ptr<TransportFactory> transports);
+
+  const Clusters& clusters() const { return clusters_; }
+  const std::map<std::string, ListenerEntry>& listeners() const { return listeners_; }
+  const std::map<std::string, RouteEntry>& routes() const { return routes_; }
+  const Secrets& secrets() const { return secrets_; }
+  std::string version(const std::string& type_url) const;
+
+ private:
+  struct TypeStats {
+    stats::Counter attempt, success, rejected;
+    stats::Gauge connected;
+  };
+
+  void on_batch(Batch batch);
+  void on_secrets(const std::string& source, Batch batch);
+  void apply_clusters(Batch batch);
+  void apply_endpoints(Batch batch);
+  void apply_routes(Batch batch);
+  void apply_listeners(Batch batch);
+  void finish(const Batch& batch, const std::string& rejected);
+  void settle();
+  void settle_listeners(model::Update& update);
+  bool listener_ready(const compile::CompiledListener& listener) const;
+  std::string open_sockets(ListenerEntry& entry);
+  void update_wishes();
+  void check_initialized();
+  void start_sds(const std::string& cluster);
+  void arm_deadlines();
+  void later(uint64_t delay_ms, std::function<void()> work);
+  int64_t now_s() const;
+
+  boost::asio::io_context& control_;
+  boost::asio::thread_pool& compiler_;
+  compile::Context& context_;
+  Hooks hooks_;
+  Secrets secrets_;
+  Clusters clusters_;
+  std::map<std::string, ListenerEntry> listeners_;
+  std::map<std::string, RouteEntry> routes_;
+  std::vector<std::string> removed_listeners_;
+  std::vector<std::string> changed_routes_;
+  std::unique_ptr<TransportFactory> transports_;
+  std::unique_ptr<XdsStream> ads_;
+  std::map<std::string, std::unique_ptr<XdsStream>> sds_;
+  std::map<std::string, std::string> versions_;
+  envoy::config::core::v3::Node node_;
+  bool wants_clusters_ = false, wants_listeners_ = false;
+  bool got_clusters_ = false, got_listeners_ = false, listeners_asked_ = false;
+  bool initialized_ = false;
+  TypeStats cds_, lds_;
+  stats::Gauge active_clusters_, warming_clusters_, total_listeners_, warming_listeners_;
+};
+
+}  // namespace pinnace::xds

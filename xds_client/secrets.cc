@@ -1,0 +1,151 @@
+#include "xds_client/secrets.h"
+
+#include "proxy/base/log.h"
+#include "xds_client/compile/common.h"
+
+namespace pinnace::xds {
+
+namespace tls_pb = envoy::extensions::transport_sockets::tls::v3;
+
+std::string Secrets::apply(const std::string& source, const Batch& batch, int64_t now_s) {
+  std::string problems;
+  for (const auto& resource : batch.resources) {
+    tls_pb::Secret secret;
+    if (!resource.body.UnpackTo(&secret)) return "a resource that is no Secret";
+    Key changed{source, secret.name()};
+    // A bad secret must not take the place of a good one: try it before keeping it.
+    Entry before = entries_[changed];
+    entries_[changed] = {secret, resource.version, now_s, true};
+    std::string wrong;
+    for (uint32_t id = 0; id < states_.size(); id++) {
+      const auto& spec = registry_.spec(id);
+      bool uses = spec.validation_secret && key(*spec.validation_secret) == changed;
+      for (const auto& ref : spec.certificate_secrets) uses = uses || key(ref) == changed;
+      tls::ResolvedSecrets resolved;
+      std::string missing;
+      if (!uses || !resolve(spec, resolved, missing)) continue;
+      auto made = tls::Context::make(spec, resolved);
+      if (!made) wrong = made.error().message;
+    }
+    if (!wrong.empty()) {
+      problems += (problems.empty() ? "" : "; ") + secret.name() + ": " + wrong;
+      if (before.delivered) {
+        entries_[changed] = before;
+        continue;
+      }
+      entries_.erase(changed);
+      continue;
+    }
+    mark_stale(changed);
+  }
+  return problems;
+}
+
+void Secrets::mark_stale(const Key& changed) {
+  for (uint32_t id = 0; id < states_.size(); id++) {
+    const auto& spec = registry_.spec(id);
+    if (spec.validation_secret && key(*spec.validation_secret) == changed) states_[id].stale = true;
+    for (const auto& ref : spec.certificate_secrets) {
+      if (key(ref) == changed) states_[id].stale = true;
+    }
+  }
+}
+
+bool Secrets::resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& out, std::string& missing) const {
+  out.certificates = spec.certificates;
+  auto text = [](const envoy::config::core::v3::DataSource& source) {
+    auto data = compile::data_source(source);
+    return data ? *data : std::string();
+  };
+  for (const auto& ref : spec.certificate_secrets) {
+    auto found = entries_.find(key(ref));
+    if (found == entries_.end() || !found->second.secret.has_tls_certificate()) {
+      missing = ref.sds_name;
+      return false;
+    }
+    const auto& certificate = found->second.secret.tls_certificate();
+    out.certificates.push_back({text(certificate.certificate_chain()), text(certificate.private_key()), text(certificate.password())});
+  }
+  if (spec.validation) {
+    out.validation = *spec.validation;
+    out.has_validation = true;
+  }
+  if (spec.validation_secret) {
+    auto found = entries_.find(key(*spec.validation_secret));
+    if (found == entries_.end() || !found->second.secret.has_validation_context()) {
+      missing = spec.validation_secret->sds_name;
+      return false;
+    }
+    const auto& validation = found->second.secret.validation_context();
+    out.validation = {text(validation.trusted_ca()), text(validation.crl())};
+    out.has_validation = true;
+  }
+  return true;
+}
+
+void Secrets::settle(model::Update& update) {
+  states_.resize(registry_.size());
+  contexts_.resize(registry_.size());
+  for (uint32_t id = 0; id < registry_.size(); id++) {
+    State& state = states_[id];
+    if (!state.stale) continue;
+    const auto& spec = registry_.spec(id);
+    if (!std::exchange(state.seen, true)) {
+      uint64_t limit = 0;
+      for (const auto& ref : spec.certificate_secrets) limit = std::max(limit, ref.fetch_timeout_ms);
+      if (spec.validation_secret) limit = std::max(limit, spec.validation_secret->fetch_timeout_ms);
+      if (limit > 0) deadlines_.emplace_back(id, limit);
+    }
+    tls::ResolvedSecrets resolved;
+    std::string missing;
+    if (!resolve(spec, resolved, missing)) continue;
+    auto made = tls::Context::make(spec, resolved);
+    state.stale = false;
+    if (!made) {
+      if (state.failure != made.error().message) {
+        PN_LOG(kError, "tls", "TLS settings cannot be used, so handshakes with them fail: {}", made.error().message);
+      }
+      state.failure = made.error().message;
+      state.given_up = true;
+      continue;
+    }
+    state.made = true;
+    contexts_[id] = *made;
+    update.tls.push_back({id, std::move(*made)});
+  }
+}
+
+std::set<std::string> Secrets::wanted(const std::string& source) const {
+  std::set<std::string> names;
+  for (uint32_t id = 0; id < registry_.size(); id++) {
+    const auto& spec = registry_.spec(id);
+    for (const auto& ref : spec.certificate_secrets) {
+      if (key(ref).first == source) names.insert(ref.sds_name);
+    }
+    if (spec.validation_secret && key(*spec.validation_secret).first == source) names.insert(spec.validation_secret->sds_name);
+  }
+  return names;
+}
+
+std::set<std::string> Secrets::sources() const {
+  std::set<std::string> out;
+  for (uint32_t id = 0; id < registry_.size(); id++) {
+    const auto& spec = registry_.spec(id);
+    for (const auto& ref : spec.certificate_secrets) out.insert(key(ref).first);
+    if (spec.validation_secret) out.insert(key(*spec.validation_secret).first);
+  }
+  return out;
+}
+
+std::vector<std::pair<uint32_t, uint64_t>> Secrets::take_deadlines() { return std::exchange(deadlines_, {}); }
+
+void Secrets::give_up(uint32_t id) {
+  if (id >= states_.size() || states_[id].made) return;
+  tls::ResolvedSecrets resolved;
+  std::string missing;
+  if (resolve(registry_.spec(id), resolved, missing)) return;
+  states_[id].given_up = true;
+  PN_LOG(kWarning, "tls", "secret {} has not come in time; what needs it goes live and its handshakes fail until it does", missing);
+}
+
+}  // namespace pinnace::xds

@@ -1,0 +1,68 @@
+// Secrets: what SDS has delivered, and the TLS contexts made of it. A context exists once all its secrets do; a secret
+// that rotates makes its contexts anew. Fail closed: without its validation secret there is no context and no handshake.
+// THREAD: control.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+
+#include "envoy/extensions/transport_sockets/tls/v3/secret.pb.h"
+#include "proxy/model/update.h"
+#include "tls/context.h"
+#include "xds_client/compile/context.h"
+#include "xds_client/subscription.h"
+
+namespace pinnace::xds {
+
+inline constexpr const char* kSecretType = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+
+class Secrets {
+ public:
+  explicit Secrets(compile::TlsRegistry& registry) : registry_(registry) {}
+
+  struct Entry {
+    envoy::extensions::transport_sockets::tls::v3::Secret secret;  // as delivered
+    std::string version;
+    int64_t updated_s = 0;
+    bool delivered = false;
+  };
+  // Where a secret comes from: "" is ADS, else the name of the SDS cluster.
+  using Key = std::pair<std::string, std::string>;
+
+  // Takes secrets over. Returns what is wrong with them, empty when nothing is.
+  std::string apply(const std::string& source, const Batch& batch, int64_t now_s);
+  // Makes the contexts that can be made now and adds them to `update`; notes new wishes.
+  void settle(model::Update& update);
+  // The secrets to ask `source` for.
+  std::set<std::string> wanted(const std::string& source) const;
+  std::set<std::string> sources() const;
+  // Ready to be used: made, or given up waiting for (initial_fetch_timeout), in which case handshakes fail.
+  bool ready(uint32_t context_id) const { return context_id < states_.size() && (states_[context_id].made || states_[context_id].given_up); }
+  // Contexts that still wait for a secret with a time limit: (id, limit in ms).
+  std::vector<std::pair<uint32_t, uint64_t>> take_deadlines();
+  void give_up(uint32_t context_id);
+
+  const std::map<Key, Entry>& entries() const { return entries_; }
+  // Contexts in force, for /certs.
+  const std::vector<std::shared_ptr<const tls::Context>>& contexts() const { return contexts_; }
+
+ private:
+  struct State {
+    bool seen = false, made = false, given_up = false, stale = true;
+    std::string failure;
+  };
+
+  static Key key(const model::SecretRef& ref) { return {ref.over_ads ? "" : ref.sds_cluster, ref.sds_name}; }
+  bool resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& out, std::string& missing) const;
+  void mark_stale(const Key& changed);
+
+  compile::TlsRegistry& registry_;
+  std::map<Key, Entry> entries_;
+  std::vector<State> states_;
+  std::vector<std::shared_ptr<const tls::Context>> contexts_;
+  std::vector<std::pair<uint32_t, uint64_t>> deadlines_;
+};
+
+}  // namespace pinnace::xds
