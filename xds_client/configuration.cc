@@ -124,7 +124,7 @@ void Configuration::on_batch(Batch batch) {
   if (batch.type_url == kEndpointType) return apply_endpoints(std::move(batch));
   if (batch.type_url == kRouteType) return apply_routes(std::move(batch));
   if (batch.type_url == kListenerType) return apply_listeners(std::move(batch));
-  if (batch.type_url == kSecretType) return on_secrets("", std::move(batch));
+  if (batch.type_url == kSecretType) return finish(batch, secrets_.apply("", batch, now_s()));
 }
 
 // Publishes, then answers: an ACK means compiled and in force (or warming, with the old one still in force).
@@ -309,12 +309,11 @@ void Configuration::apply_listeners(Batch batch) {
   });
 }
 
-void Configuration::on_secrets(const std::string& source, Batch batch) {
-  std::string rejected = secrets_.apply(source, batch, now_s());
-  if (source.empty()) return finish(batch, rejected);
+void Configuration::on_secrets(const Secrets::Key& key, Batch batch) {
+  std::string rejected = secrets_.apply(key.first, batch, now_s());
   settle();
   if (!rejected.empty()) PN_LOG(kWarning, "xds", "refused (Secret): {}; what was in force stays", rejected);
-  auto stream = sds_.find(source);
+  auto stream = sds_.find(key);
   if (stream != sds_.end()) {
     stream->second->subscription().answer(batch, rejected);
     stream->second->flush();
@@ -350,10 +349,14 @@ std::string Configuration::open_sockets(ListenerEntry& entry) {
   return {};
 }
 
-bool Configuration::listener_ready(const compile::CompiledListener& listener) const {
+bool Configuration::listener_ready(const ListenerEntry& entry) const {
+  const compile::CompiledListener& listener = *entry.warming;
   for (const auto& name : listener.route_names) {
     auto found = routes_.find(name);
-    if (found == routes_.end() || !found->second.delivered) return false;
+    if (found == routes_.end()) return false;
+    // ENVOY: refused routes are an answer too; a new listener then serves 404. One that serves already keeps its old self.
+    bool refused = found->second.rejected.set() && !entry.active;
+    if (!found->second.delivered && !refused) return false;
   }
   return std::all_of(listener.tls_contexts.begin(), listener.tls_contexts.end(),
                      [&](uint32_t id) { return secrets_.ready(id); });
@@ -361,7 +364,7 @@ bool Configuration::listener_ready(const compile::CompiledListener& listener) co
 
 void Configuration::settle_listeners(model::Update& update) {
   for (auto& [name, entry] : listeners_) {
-    if (!entry.warming || !listener_ready(*entry.warming)) continue;
+    if (!entry.warming || !listener_ready(entry)) continue;
     entry.active = std::move(entry.warming);
     entry.warming.reset();
     entry.resource = std::move(entry.warming_resource);
@@ -418,20 +421,21 @@ void Configuration::update_wishes() {
   }
   for (const auto& source : secrets_.sources()) {
     if (source.empty()) continue;
-    if (!sds_.contains(source)) start_sds(source);
-    sds_[source]->subscription().want(kSecretType, secrets_.wanted(source));
-    sds_[source]->flush();
+    for (const auto& name : secrets_.wanted(source)) {
+      if (!sds_.contains({source, name})) start_sds({source, name});
+    }
   }
 }
 
-void Configuration::start_sds(const std::string& cluster) {
+void Configuration::start_sds(const Secrets::Key& key) {
   auto stream = std::make_unique<XdsStream>(
       control_, *transports_,
-      XdsStream::Settings{"SDS from " + cluster, cluster, "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", false},
-      node_, [this, cluster](Batch batch) { on_secrets(cluster, std::move(batch)); });
-  stream->subscription().want(kSecretType, secrets_.wanted(cluster));
+      XdsStream::Settings{"SDS from " + key.first + " for " + key.second, key.first,
+                          "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", false},
+      node_, [this, key](Batch batch) { on_secrets(key, std::move(batch)); });
+  stream->subscription().want(kSecretType, {key.second});
   stream->start();
-  sds_[cluster] = std::move(stream);
+  sds_[key] = std::move(stream);
 }
 
 void Configuration::later(uint64_t delay_ms, std::function<void()> work) {

@@ -74,7 +74,7 @@ class Configuration {
   };
 
   void on_batch(Batch batch);
-  void on_secrets(const std::string& source, Batch batch);
+  void on_secrets(const Secrets::Key& key, Batch batch);
   void apply_clusters(Batch batch);
   void apply_endpoints(Batch batch);
   void apply_routes(Batch batch);
@@ -82,11 +82,11 @@ class Configuration {
   void finish(const Batch& batch, const std::string& rejected);
   void settle();
   void settle_listeners(model::Update& update);
-  bool listener_ready(const compile::CompiledListener& listener) const;
+  bool listener_ready(const ListenerEntry& entry) const;
   std::string open_sockets(ListenerEntry& entry);
   void update_wishes();
   void check_initialized();
-  void start_sds(const std::string& cluster);
+  void start_sds(const Secrets::Key& key);
   void arm_deadlines();
   void later(uint64_t delay_ms, std::function<void()> work);
   int64_t now_s() const;
@@ -103,7 +103,7 @@ class Configuration {
   std::vector<std::string> changed_routes_;
   std::unique_ptr<TransportFactory> transports_;
   std::unique_ptr<XdsStream> ads_;
-  std::map<std::string, std::unique_ptr<XdsStream>> sds_;
+  std::map<Secrets::Key, std::unique_ptr<XdsStream>> sds_;  // a stream per secret, as Envoy does
   std::map<std::string, std::string> versions_;
   envoy::config::core::v3::Node node_;
   bool wants_clusters_ = false, wants_listeners_ = false;
