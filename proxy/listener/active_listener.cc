@@ -90,9 +90,9 @@ void ActiveListener::update(const model::Update::ListenerChange& change) {
     return std::any_of(config_->chains.begin(), config_->chains.end(), [&](const auto& c) { return c.get() == chain; });
   };
   bool draining = false;
-  for (auto& session : sessions_) {
-    if (still_there(&session.chain())) continue;
-    session.drain();
+  for (auto* session : all_sessions()) {
+    if (still_there(&session->chain())) continue;
+    session->drain();
     draining = true;
   }
   std::erase_if(chains_, [&](const auto& pin) { return !still_there(pin.get()); });
@@ -112,7 +112,14 @@ void ActiveListener::retire() {
 }
 
 void ActiveListener::drain_sessions() {
-  for (auto& session : sessions_) session.drain();
+  for (auto* session : all_sessions()) session->drain();
+}
+
+// A session that is told something may end and leave the list; it stays in memory until the turn ends.
+std::vector<filter::Session*> ActiveListener::all_sessions() {
+  std::vector<filter::Session*> all;
+  for (auto& session : sessions_) all.push_back(&session);
+  return all;
 }
 
 // Ends what an update or a removal left draining: all sessions of a retired listener, else those without a chain.

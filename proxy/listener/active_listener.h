@@ -40,6 +40,7 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
   void open_sockets();
   bool hand_over(int fd, const base::Address& remote);
   void maybe_finish();
+  std::vector<filter::Session*> all_sessions();
   base::LocalRef<model::FilterChain> pin(const std::shared_ptr<const model::FilterChain>& chain);
 
   ListenerSet& set_;

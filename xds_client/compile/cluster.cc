@@ -43,7 +43,8 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
           auto done = http2_settings(config.http2_protocol_options(), out.http2);
           if (!done) return in(place, done.error());
         } else if (config.has_http_protocol_options()) {
-          auto known1 = only_fields(config.http_protocol_options(), {});
+          auto known1 = only_fields(config.http_protocol_options(), {"enable_trailers"});
+          out.h1_trailers = config.http_protocol_options().enable_trailers();
           if (!known1) return in(place + ".explicit_http_config.http_protocol_options", known1.error());
         } else {
           return error(place + ".explicit_http_config: HTTP/3 is not supported");
@@ -55,6 +56,9 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
         const auto& config = options.use_downstream_protocol_config();
         auto done = http2_settings(config.http2_protocol_options(), out.http2);
         if (!done) return in(place, done.error());
+        auto known1 = only_fields(config.http_protocol_options(), {"enable_trailers"});
+        if (!known1) return in(place + ".use_downstream_protocol_config.http_protocol_options", known1.error());
+        out.h1_trailers = config.http_protocol_options().enable_trailers();
         break;
       }
       default: break;

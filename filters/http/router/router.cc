@@ -302,7 +302,7 @@ void Router::on_response(http::ResponseHead& head, bool end_stream) {
     }
   }
   responded_ = true;
-  if (!settings_.suppress_envoy_headers) {
+  if (!settings_.suppress_envoy_headers && request_ended_) {
     uint64_t ms = (stream_.worker().loop.now_ns() - attempt_start_ns_) / 1000000;
     char* digits = stream_.arena().take_chars(20);
     auto end = std::to_chars(digits, digits + 20, ms).ptr;

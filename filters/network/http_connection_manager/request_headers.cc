@@ -198,12 +198,12 @@ void mutate_response(http::ResponseHead& response, const Settings& settings, con
                      uint64_t wall_ns) {
   HeaderMap& headers = response.headers;
   remove_hop_by_hop(headers, false);
+  if (!headers.has(HeaderId::kDate)) headers.add(HeaderId::kDate, headers.arena().copy(http_date(wall_ns)));
   if (settings.server_header == ServerHeader::kOverwrite) {
     headers.set(HeaderId::kServer, settings.server_name);
   } else if (settings.server_header == ServerHeader::kAppendIfAbsent && !headers.has(HeaderId::kServer)) {
     headers.add(HeaderId::kServer, settings.server_name);
   }
-  if (!headers.has(HeaderId::kDate)) headers.add(HeaderId::kDate, headers.arena().copy(http_date(wall_ns)));
   if (settings.respond_with_request_id && request.headers.has(HeaderId::kRequestId)) {
     headers.set(HeaderId::kRequestId, request.headers.get(HeaderId::kRequestId));
   }

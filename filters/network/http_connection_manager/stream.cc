@@ -374,6 +374,8 @@ void Stream::local_reply(const LocalReply& reply) {
 }
 
 void Stream::send_informational(http::ResponseHead& head) {
+  // ENVOY: the first one passes, and only where proxy_100_continue says so.
+  if (!settings().proxy_100_continue || std::exchange(informed_, true)) return;
   if (sender_ && !response_started_) sender_->send_informational(head);
 }
 

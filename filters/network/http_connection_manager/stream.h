@@ -85,6 +85,7 @@ class Stream final : public base::Deferred, public http::RequestReceiver, public
   bool filters_done_ = false;
   bool ended_ = false;
   bool head_seen_ = false;
+  bool informed_ = false;   // a 1xx went out
 };
 
 }  // namespace pinnace::filters::hcm

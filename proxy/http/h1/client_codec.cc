@@ -44,7 +44,7 @@ void H1ClientCodec::send_trailers(const HeaderMap& trailers) {
   if (!receiver_) return;
   if (chunked_) {
     connection_.write(as_bytes("0\r\n"));
-    connection_.write(encode_fields(connection_.loop(), receiver_->arena(), trailers));
+    connection_.write(settings_.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers) : as_bytes("\r\n"));
   }
   request_sent();
 }
@@ -119,6 +119,7 @@ bool H1ClientCodec::begin(std::string_view head) {
     receiver_->on_informational(response);
     return receiver_ != nullptr;
   }
+  if (response.status == 204) response.headers.remove(HeaderId::kContentLength);  // RFC 9110 8.6
   keep_alive_ = result.info.keep_alive;
   body_.start(result.info);
   bool end = result.info.framing == Framing::kNone;
@@ -153,7 +154,11 @@ bool H1ClientCodec::take_body(Bytes& in) {
       std::memcpy(copy, raw.data(), raw.size());
       if (parse_trailers(copy, raw.size(), settings_.limits, trailers).error != HeadError::kNone) break;
       response_ended();
-      receiver->on_trailers(trailers);
+      if (settings_.trailers) {
+        receiver->on_trailers(trailers);
+      } else {
+        receiver->on_data({}, true);
+      }
       return true;
     }
     case BodyReader::Event::kError: break;

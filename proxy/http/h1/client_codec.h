@@ -13,6 +13,7 @@ namespace pinnace::http::h1 {
 struct ClientSettings {
   uint32_t max_head_bytes = 60 * 1024;  // max_response_headers_kb
   HeadLimits limits;
+  bool trailers = false;  // http_protocol_options.enable_trailers; without it they are dropped both ways
 };
 
 class H1ClientCodec final : public ClientCodec, private RequestSender {

@@ -116,17 +116,17 @@ bool H1ServerCodec::take_body(Bytes& in) {
       receiver_->on_data({}, true);
       return true;
     case BodyReader::Event::kTrailers: {
-      state_ = State::kWaiting;
-      if (!settings_.trailers) {
-        receiver_->on_data({}, true);
-        return true;
-      }
       HeaderMap& trailers = receiver_->request_trailers();
       std::string& raw = body_.trailers();
       char* copy = receiver_->arena().take_chars(raw.size());
       std::memcpy(copy, raw.data(), raw.size());
       if (parse_trailers(copy, raw.size(), settings_.limits, trailers).error != HeadError::kNone) break;
-      receiver_->on_trailers(trailers);
+      state_ = State::kWaiting;
+      if (settings_.trailers) {
+        receiver_->on_trailers(trailers);
+      } else {
+        receiver_->on_data({}, true);
+      }
       return true;
     }
     case BodyReader::Event::kError: break;
@@ -193,7 +193,8 @@ void H1ServerCodec::send_response(const ResponseHead& head, bool end_stream) {
       chunked_ = true;
     }
   }
-  if (draining_ || state_ == State::kBody) close_ = close_ || draining_;
+  // ENVOY: an answer that begins before its request has ended announces the close that follows it.
+  if (draining_ || state_ == State::kBody) close_ = true;
   connection_.write(encode_response(connection_.loop(), receiver_->arena(), head, coding, close_, http10_ && !close_));
   if (end_stream) response_ended();
 }
@@ -214,7 +215,7 @@ void H1ServerCodec::send_trailers(const HeaderMap& trailers) {
   if (!receiver_) return;
   if (chunked_) {
     connection_.write(as_bytes("0\r\n"));
-    connection_.write(encode_fields(connection_.loop(), receiver_->arena(), trailers));
+    connection_.write(settings_.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers) : as_bytes("\r\n"));
   }
   response_ended();
 }

@@ -14,6 +14,7 @@ HttpPool::HttpPool(Cluster& cluster, Host& host, PoolKey key)
     : loop_(cluster.loop()), cluster_(cluster), config_(cluster.config()), host_(host), key_(std::move(key)) {
   h1_.max_head_bytes = config_->max_response_head_bytes;
   h1_.limits.max_headers = config_->max_response_headers;
+  h1_.trailers = config_->h1_trailers;
 }
 
 HttpPool::~HttpPool() {
