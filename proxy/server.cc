@@ -89,6 +89,20 @@ void Server::configure_stats(const xds::Bootstrap& bootstrap) {
   store_.configure(std::move(extractors), std::move(included));
 }
 
+// layered_runtime: the static layers, later ones over earlier ones. Values may be booleans, numbers or strings.
+void Server::read_runtime(const xds::Bootstrap& bootstrap) {
+  for (const auto& layer : bootstrap.layered_runtime().layers()) {
+    for (const auto& [key, value] : layer.static_layer().fields()) {
+      switch (value.kind_case()) {
+        case google::protobuf::Value::kBoolValue: compile_context_.runtime[key] = value.bool_value() ? "true" : "false"; break;
+        case google::protobuf::Value::kNumberValue: compile_context_.runtime[key] = fmt::format("{:g}", value.number_value()); break;
+        case google::protobuf::Value::kStringValue: compile_context_.runtime[key] = value.string_value(); break;
+        default: break;
+      }
+    }
+  }
+}
+
 // The endpoints of the bootstrap's clusters as the gRPC library wants them named.
 std::map<std::string, std::string> Server::grpc_targets(const xds::Bootstrap& bootstrap) const {
   std::map<std::string, std::string> targets;
@@ -111,6 +125,7 @@ std::map<std::string, std::string> Server::grpc_targets(const xds::Bootstrap& bo
 Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_ = bootstrap;
   configure_stats(bootstrap);
+  read_runtime(bootstrap);
   store_.computed_gauge("server.state", [this] { return static_cast<uint64_t>(state()); });
   store_.computed_gauge("server.live", [this] { return uint64_t{live_}; });
   store_.computed_gauge("server.uptime", [this] { return uptime_s(); });

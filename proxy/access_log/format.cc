@@ -8,7 +8,6 @@
 
 namespace pinnace::access_log {
 
-using http::HeaderMap;
 using http::RequestHead;
 
 // Envoy: "default format string".
@@ -233,13 +232,13 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
       if (!field && entry.response && !item.alternative.empty()) field = entry.response->headers.find(item.alternative);
       return put_text(out, field ? field->value : std::string_view());
     }
-    case Op::kProtocol: return put_text(out, entry.request ? http::protocol_name(entry.request->protocol) : "");
+    case Op::kProtocol: return put_text(out, info.protocol);
     case Op::kResponseCode: return put_number(out, info.response_code);
     case Op::kResponseFlags:
       if (info.flags == 0) {
         out += '-';
       } else {
-        out += http::flags_text(info.flags);
+        out += http::flags_text(info.flag_order);
       }
       return;
     case Op::kResponseCodeDetails: return put_text(out, info.details);

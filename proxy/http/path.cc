@@ -50,6 +50,10 @@ bool needs_work(std::string_view path, const PathOptions& options) {
 }  // namespace
 
 PathAction normalize_path(std::string_view& whole, const PathOptions& options, base::Arena& arena) {
+  if (size_t fragment = whole.find('#'); fragment != std::string_view::npos) {
+    if (!options.strip_fragment) return PathAction::kReject;
+    whole = whole.substr(0, fragment);
+  }
   size_t end = whole.find_first_of("?#");
   std::string_view path = whole.substr(0, end);
   std::string_view rest = end == std::string_view::npos ? std::string_view() : whole.substr(end);

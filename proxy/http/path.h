@@ -13,6 +13,9 @@ enum class EscapedSlashes : uint8_t { kKeep, kReject, kUnescapeAndRedirect, kUne
 struct PathOptions {
   bool normalize = false;
   bool merge_slashes = false;
+  // A fragment has no place in a request target: refused, or taken off where the runtime key
+  // envoy.reloadable_features.http_reject_path_with_fragment is false (as Istio sets it). CVE-2021-32779.
+  bool strip_fragment = false;
   EscapedSlashes escaped_slashes = EscapedSlashes::kKeep;
 };
 

@@ -11,13 +11,14 @@ constexpr std::array<std::string_view, static_cast<size_t>(Flag::kCount)> kNames
 
 }  // namespace
 
-std::string flags_text(Flags flags) {
-  if (flags == 0) return "-";
+std::string flags_text(uint64_t order) {
+  if (order == 0) return "-";
   std::string text;
-  for (size_t i = 0; i < kNames.size(); i++) {
-    if ((flags & (Flags{1} << i)) == 0) continue;
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    uint64_t flag = order >> shift & 0xff;
+    if (flag == 0) continue;
     if (!text.empty()) text += ',';
-    text += kNames[i];
+    text += kNames[flag - 1];
   }
   return text;
 }

@@ -31,8 +31,8 @@ enum class Flag : uint8_t {
 using Flags = uint32_t;
 constexpr Flags flag_bit(Flag flag) { return Flags{1} << static_cast<unsigned>(flag); }
 
-// "UF,URX", or "-" when there is none. In Envoy's order.
-std::string flags_text(Flags flags);
+// "URX,UF", or "-" when there is none, in the order in which they were set (StreamInfo::flag_order).
+std::string flags_text(uint64_t order);
 // The flag a short name stands for, kCount when unknown.
 Flag flag_from_text(std::string_view short_name);
 

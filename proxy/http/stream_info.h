@@ -18,6 +18,8 @@ struct StreamInfo {
   uint64_t bytes_received = 0, bytes_sent = 0;  // bodies only, as Envoy counts them
   uint16_t response_code = 0;
   Flags flags = 0;
+  uint64_t flag_order = 0;                 // one byte a flag, last set lowest: they are printed in the order they were set
+  std::string_view protocol;               // %PROTOCOL%; empty for TCP
   std::string_view details;                // %RESPONSE_CODE_DETAILS%
   std::string_view termination_details;    // %CONNECTION_TERMINATION_DETAILS%
   std::string_view upstream_failure;       // %UPSTREAM_TRANSPORT_FAILURE_REASON%
@@ -37,7 +39,11 @@ struct StreamInfo {
   std::string_view route_name;
 
   bool has(Flag flag) const { return (flags & flag_bit(flag)) != 0; }
-  void set(Flag flag) { flags |= flag_bit(flag); }
+  void set(Flag flag) {
+    if (has(flag)) return;
+    flags |= flag_bit(flag);
+    flag_order = flag_order << 8 | (static_cast<uint64_t>(flag) + 1);
+  }
 };
 
 }  // namespace pinnace::http

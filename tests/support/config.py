@@ -95,7 +95,8 @@ def route_config(name, routes=None, hosts=None):
     return {"name": name, "virtual_hosts": hosts if hosts is not None else virtual_hosts(routes)}
 
 
-def hcm(routes=None, hosts=None, rds=None, log=True, **fields):
+def hcm(routes=None, hosts=None, rds=None, log=True, log_path="@ACCESS_LOG@", **fields):
+    """log: True for the tests' own fields, or a format; log_path must be given where the bootstrap does not hold it."""
     config = {"@type": HCM, "stat_prefix": "test", "http_filters": [
         {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}]}
     if rds:
@@ -103,7 +104,7 @@ def hcm(routes=None, hosts=None, rds=None, log=True, **fields):
     else:
         config["route_config"] = route_config("static", routes, hosts)
     if log:
-        config["access_log"] = [access_log(log) if isinstance(log, str) else access_log()]
+        config["access_log"] = [access_log(log if isinstance(log, str) else LOG_FORMAT, log_path)]
     config.update(fields)
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": config}
 

@@ -37,6 +37,8 @@ struct Context {
   stats::Store& stats;
   access_log::SinkThread& sinks;
   TlsRegistry& tls;
+  // Runtime keys of the bootstrap's static layers that change how a resource is compiled.
+  std::map<std::string, std::string> runtime;
 };
 
 // ERRORS: names the first field of `message` that is set and not in `known`: what pinnace does not do it refuses.

@@ -72,7 +72,7 @@ Result<model::RouteAction> route_action(const pb::RouteAction& proto, Context& c
   // max_grpc_timeout and max_stream_duration of 0 mean "no limit"; others are checked below.
   auto known = only_fields(proto, {"cluster", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite",
                                    "regex_rewrite", "host_rewrite_literal", "auto_host_rewrite", "append_x_forwarded_host",
-                                   "timeout", "retry_policy", "max_grpc_timeout", "max_stream_duration", "priority"});
+                                   "timeout", "idle_timeout", "retry_policy", "max_grpc_timeout", "max_stream_duration", "priority"});
   if (!known) return known.error();
   model::RouteAction out;
   auto add = [&](const std::string& name, uint32_t weight) {
@@ -112,6 +112,7 @@ Result<model::RouteAction> route_action(const pb::RouteAction& proto, Context& c
   out.auto_host_rewrite = proto.auto_host_rewrite().value();
   out.append_forwarded_host = proto.append_x_forwarded_host();
   if (proto.has_timeout()) out.timeout_ms = milliseconds(proto.timeout());
+  if (proto.has_idle_timeout()) out.idle_timeout_ms = milliseconds(proto.idle_timeout());
   if (proto.has_retry_policy()) {
     auto retry = retry_policy(proto.retry_policy());
     if (!retry) return in("retry_policy", retry.error());

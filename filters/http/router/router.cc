@@ -90,11 +90,11 @@ filter::Next Router::on_request(bool end_stream) {
 bool Router::choose_cluster() {
   const model::WeightedCluster* chosen = route::choose_cluster(*action_, stream_.worker().loop.rng().next());
   if (chosen) {
-    stream_.info().cluster_name = chosen->name;
     cluster_id_ = chosen->cluster_id;
     cluster_ = stream_.worker().clusters.find(cluster_id_);
   }
   if (cluster_) {
+    stream_.info().cluster_name = chosen->name;
     cluster_config_ = cluster_->config_ref();
     return true;
   }
@@ -160,14 +160,14 @@ void Router::attempt() {
     context.avoid = {avoid, tried_count_};
     context.avoid_attempts = retry_->host_selection_attempts;
   }
+  attempts_++;
+  stream_.info().attempts = attempts_;
   host_ = cluster_->pick(context).host;
   if (!host_) {
     cells().add(stats().cx_none_healthy);
     return reply({503, "no healthy upstream", "no_healthy_upstream", http::flag_bit(Flag::kNoHealthyUpstream)});
   }
   stream_.info().upstream_host = stream_.arena().copy(host_->endpoint->text);
-  attempts_++;
-  stream_.info().attempts = attempts_;
   if (stream_.route()->virtual_host->include_attempt_count) number_header(HeaderId::kEnvoyAttemptCount, attempts_);
   if (action_->auto_host_rewrite && !host_->endpoint->hostname.empty()) {
     stream_.request().authority = stream_.arena().copy(host_->endpoint->hostname);

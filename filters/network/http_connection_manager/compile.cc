@@ -197,6 +197,8 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
   settings.proxy_100_continue = proto.proxy_100_continue();
   settings.path.normalize = proto.normalize_path().value();
   settings.path.merge_slashes = proto.merge_slashes();
+  auto fragment = context.runtime.find("envoy.reloadable_features.http_reject_path_with_fragment");
+  settings.path.strip_fragment = fragment != context.runtime.end() && fragment->second == "false";
   switch (proto.path_with_escaped_slashes_action()) {
     case Hcm::REJECT_REQUEST: settings.path.escaped_slashes = http::EscapedSlashes::kReject; break;
     case Hcm::UNESCAPE_AND_REDIRECT: settings.path.escaped_slashes = http::EscapedSlashes::kUnescapeAndRedirect; break;

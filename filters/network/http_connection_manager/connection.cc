@@ -14,6 +14,7 @@ HcmSession::HcmSession(const HcmConfig& config, filter::WorkerContext& worker, f
   local_ = accepted_.original_destination.kind() != base::Address::Kind::kNone ? accepted_.original_destination
                                                                                : connection().local_address();
   timer_.init(worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_timer(); }, this);
+  duration_timer_.init(worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_max_duration(); }, this);
   connection().set_callbacks(*this);
   connection().set_byte_stats(&config.bytes());
   cells().add(settings().stats.cx_total);
@@ -33,6 +34,7 @@ void HcmSession::on_ready() {
   if (connection().tls()) cells().add(settings().stats.cx_ssl_total);
   timer_use_ = TimerUse::kIdle;
   if (settings().idle_timeout_ms > 0) timer_.arm(settings().idle_timeout_ms);
+  if (settings().max_connection_ms > 0) duration_timer_.arm(settings().max_connection_ms);
 }
 
 // AUTO: ALPN says which codec, else the first bytes do.
@@ -99,7 +101,8 @@ void HcmSession::stream_ended(Stream& stream) {
   worker_.loop.destroy_later(std::unique_ptr<base::Deferred>(&stream));
   if (ended_ || !streams_.empty()) return;
   timer_use_ = draining_ ? TimerUse::kDrain : TimerUse::kIdle;
-  if (settings().idle_timeout_ms > 0) timer_.arm(settings().idle_timeout_ms);
+  uint64_t limit = draining_ ? settings().drain_timeout_ms : settings().idle_timeout_ms;
+  if (limit > 0) timer_.arm(limit);
 }
 
 void HcmSession::on_partial_head() {
@@ -118,6 +121,13 @@ void HcmSession::on_timer() {
   if (!streams_.empty()) return;
   cells().add(settings().stats.cx_idle_timeout);
   end(true);
+}
+
+void HcmSession::on_max_duration() {
+  if (ended_) return;
+  cells().add(settings().stats.cx_max_duration_reached);
+  if (requests_ == 0) return end(true);
+  drain();
 }
 
 void HcmSession::on_codec_done() { end(true); }
@@ -141,6 +151,7 @@ void HcmSession::end(bool flush) {
   if (ended_) return;
   ended_ = true;
   timer_.cancel();
+  duration_timer_.cancel();
   while (!streams_.empty()) streams_.front().connection_ended();
   if (flush) {
     net::Connection::close_after_flush(std::move(accepted_.connection), settings().delayed_close_ms);

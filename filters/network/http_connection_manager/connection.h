@@ -41,6 +41,7 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
 
   bool make_codec(base::Bytes first);
   void on_timer();
+  void on_max_duration();
   void end(bool flush);
 
   const HcmConfig& config_;  // pinned by the chain
@@ -49,6 +50,7 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   std::unique_ptr<http::ServerCodec> codec_;
   base::IntrusiveList<Stream> streams_;
   base::Timer timer_;      // idle, head or drain
+  base::Timer duration_timer_;
   enum class TimerUse : uint8_t { kIdle, kHead, kDrain } timer_use_ = TimerUse::kIdle;
   uint64_t requests_ = 0;
   bool draining_ = false;

@@ -31,6 +31,29 @@ thread_local FreeList free_streams;
 
 constexpr size_t kMaxFreeStreams = 1024;
 
+bool is_grpc(const http::RequestHead& request) {
+  std::string_view type = request.headers.get(HeaderId::kContentType);
+  return type.substr(0, 16) == "application/grpc" && (type.size() == 16 || type[16] == '+');
+}
+
+// grpc-message, "Percent-Byte" of the gRPC over HTTP/2 specification.
+std::string_view percent_encoded(std::string_view text, base::Arena& arena) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  char* out = arena.take_chars(text.size() * 3);
+  size_t n = 0;
+  for (char c : text) {
+    auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f && c != '%') {
+      out[n++] = c;
+    } else {
+      out[n++] = '%';
+      out[n++] = kHex[byte >> 4];
+      out[n++] = kHex[byte & 15];
+    }
+  }
+  return {out, n};
+}
+
 }  // namespace
 
 void* Stream::operator new(size_t size) {
@@ -62,6 +85,7 @@ Stream::Stream(HcmSession& session, http::ResponseSender& sender)
   info_.remote_address = session.remote();
   info_.tls = session.downstream().tls();
   info_.requested_server_name = session.accepted().server_name;
+  info_.protocol = http::protocol_name(session.protocol());
   idle_timer_.init(loop.timers(), [](void* self) {
     static_cast<Stream*>(self)->on_timeout("stream_idle_timeout", 408, Flag::kStreamIdleTimeout);
   }, this);
@@ -98,7 +122,9 @@ http::HeaderMap& Stream::request_trailers() {
 void Stream::on_request(bool end_stream) {
   head_seen_ = true;
   if (end_stream) request_done();
-  if (settings().stream_idle_timeout_ms > 0) idle_timer_.arm(settings().stream_idle_timeout_ms);
+  idle_ms_ = settings().stream_idle_timeout_ms;
+  if (idle_ms_ > 0) idle_timer_.arm(idle_ms_);
+  info_.protocol = http::protocol_name(request_.protocol);
   if (!end_stream && settings().request_timeout_ms > 0) deadline_timer_.arm(settings().request_timeout_ms);
   else if (settings().max_stream_ms > 0) deadline_timer_.arm(settings().max_stream_ms);
   if (!accept_request()) return;
@@ -109,28 +135,32 @@ void Stream::on_request(bool end_stream) {
 // What makes a request unfit for routing, and the one normalisation of its path and headers.
 bool Stream::accept_request() {
   if (request_.protocol == http::Protocol::kHttp10 && !settings().accept_http10) {
-    local_reply({426, "Upgrade Required", "low_version", http::flag_bit(Flag::kDownstreamProtocolError)});
+    refuse({426, "Upgrade Required", "low_version", http::flag_bit(Flag::kDownstreamProtocolError)});
     return false;
   }
   if (request_.authority.empty()) {
     if (request_.protocol == http::Protocol::kHttp10 && !settings().default_host_http10.empty()) {
       request_.authority = settings().default_host_http10;
     } else {
-      local_reply({400, "", "missing_host_header"});
+      refuse({400, "", "missing_host_header"});
       return false;
     }
   }
   if (request_.method == "CONNECT" || request_.headers.has(HeaderId::kUpgrade)) {
     bool h2c = http::contains_token(request_.headers.get(HeaderId::kUpgrade), "h2c");
     if (!h2c) {  // ENVOY: h2c is ignored; other upgrades need upgrade_configs, which a later issue brings
-      local_reply({403, "", "upgrade_failed"});
+      refuse({403, "", "upgrade_failed"});
       return false;
     }
+  }
+  if (request_.path == "*") {  // ENVOY: no route can match what is no path
+    local_reply({404, "", "absolute_path_rejected"});
+    return false;
   }
   std::string_view path = request_.path;
   switch (http::normalize_path(path, settings().path, arena_)) {
     case http::PathAction::kForward: break;
-    case http::PathAction::kReject: local_reply({400, "", "path_normalization_failed"}); return false;
+    case http::PathAction::kReject: refuse({400, "", "path_normalization_failed"}); return false;
     case http::PathAction::kRedirect:
       local_reply({307, "", "path_normalization_failed", 0, "location", path});
       return false;
@@ -144,6 +174,11 @@ bool Stream::accept_request() {
     if (sender_) sender_->send_informational(head);
   }
   return true;
+}
+
+void Stream::refuse(LocalReply reply) {
+  reply.close = true;
+  local_reply(reply);
 }
 
 bool Stream::resolve_route() {
@@ -175,6 +210,11 @@ bool Stream::resolve_route() {
     return false;
   }
   info_.route_name = route_->name;
+  if (route_->action && route_->action->idle_timeout_ms) {
+    idle_ms_ = *route_->action->idle_timeout_ms;
+    if (idle_ms_ > 0) idle_timer_.arm(idle_ms_);
+    else idle_timer_.cancel();
+  }
   return true;
 }
 
@@ -258,7 +298,7 @@ void Stream::deliver_held() {
 }
 
 void Stream::touch() {
-  if (idle_timer_.armed()) idle_timer_.arm(settings().stream_idle_timeout_ms);
+  if (idle_timer_.armed()) idle_timer_.arm(idle_ms_);
 }
 
 void Stream::on_data(http::Bytes data, bool end_stream) {
@@ -334,8 +374,10 @@ void Stream::on_timeout(std::string_view details, uint16_t status, Flag flag) {
   if (ended_) return;
   session_.cells().add(flag == Flag::kStreamIdleTimeout ? settings().stats.rq_idle_timeout : settings().stats.rq_timeout);
   LocalReply reply{status, "request timeout", details};
+  reply.close = status == 408;
   if (flag == Flag::kStreamIdleTimeout) {
     reply.status = request_ended_ ? 504 : 408;
+    reply.close = !request_ended_;
     reply.body = "stream timeout";
     reply.flags = http::flag_bit(flag);
   } else if (flag == Flag::kDurationTimeout) {
@@ -346,8 +388,11 @@ void Stream::on_timeout(std::string_view details, uint16_t status, Flag flag) {
 
 void Stream::local_reply(const LocalReply& reply) {
   if (ended_) return;
-  info_.flags |= reply.flags;
+  for (unsigned i = 0; i < static_cast<unsigned>(Flag::kCount); i++) {
+    if (reply.flags & http::flag_bit(static_cast<Flag>(i))) info_.set(static_cast<Flag>(i));
+  }
   info_.details = reply.details;
+  if (reply.close) close_connection_ = true;
   destroy_filters();
   if (response_started_) {  // too late for another answer
     http::ResponseSender* sender = std::exchange(sender_, nullptr);
@@ -357,6 +402,7 @@ void Stream::local_reply(const LocalReply& reply) {
     return;
   }
   auto* head = new (arena_.take(sizeof(http::ResponseHead), alignof(http::ResponseHead))) http::ResponseHead(arena_);
+  if (head_seen_ && is_grpc(request_)) return grpc_reply(*head, reply);
   head->status = reply.status;
   if (!reply.extra_name.empty()) head->headers.add(reply.extra_name, reply.extra_value);
   if (!reply.body.empty()) {
@@ -371,6 +417,27 @@ void Stream::local_reply(const LocalReply& reply) {
   if (with_body && !ended_) {
     send_response_data({reinterpret_cast<const uint8_t*>(body.data()), body.size()}, true);
   }
+}
+
+// ENVOY: gRPC clients get a trailers-only answer: HTTP 200 with a gRPC status for the HTTP one.
+void Stream::grpc_reply(http::ResponseHead& head, const LocalReply& reply) {
+  std::string_view status = "2";
+  switch (reply.status) {
+    case 400: status = "13"; break;
+    case 401: status = "16"; break;
+    case 403: status = "7"; break;
+    case 404: status = "12"; break;
+    case 429:
+    case 502:
+    case 503:
+    case 504: status = "14"; break;
+    default: break;
+  }
+  head.status = 200;
+  head.headers.add(HeaderId::kContentType, "application/grpc");
+  head.headers.add(HeaderId::kGrpcStatus, status);
+  if (!reply.body.empty()) head.headers.add(HeaderId::kGrpcMessage, percent_encoded(reply.body, arena_));
+  send_response(head, true);
 }
 
 void Stream::send_informational(http::ResponseHead& head) {
@@ -395,6 +462,7 @@ void Stream::send_response(http::ResponseHead& head, bool end_stream) {
     if (config) http::apply(config->response_headers, head.headers);
   }
   mutate_response(head, settings(), request_, worker().loop.wall_ns());
+  if (close_connection_) head.headers.add(HeaderId::kConnection, "close");  // the codec's word; h2 leaves it out
   http::ResponseSender* sender = sender_;
   if (end_stream) response_done();
   sender->send_response(head, end_stream);
@@ -468,7 +536,7 @@ void Stream::end() {
     cells.add(stats.rq_code_class[std::min<size_t>(info_.response_code / 100, 5)]);
     cells.record(stats.rq_time, (info_.end_ns - info_.start_ns) / 1000000);
   }
-  access_log::Entry entry{info_, head_seen_ || !request_.method.empty() ? &request_ : nullptr, response_, false};
+  access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, false};
   for (const auto& logger : settings().access_logs) logger->log(entry, worker().logs);
   session_.stream_ended(*this);
 }

@@ -53,6 +53,9 @@ class Stream final : public base::Deferred, public http::RequestReceiver, public
   bool accept_request();
   bool resolve_route();
   bool answer_without_upstream();
+  // Answers and closes: what the client sent leaves no way to go on.
+  void refuse(filter::LocalReply reply);
+  void grpc_reply(http::ResponseHead& head, const filter::LocalReply& reply);
   void start_filters(bool end_stream);
   void run_request(size_t from, bool end_stream);
   void deliver_held();
@@ -79,12 +82,14 @@ class Stream final : public base::Deferred, public http::RequestReceiver, public
   base::Chain held_;          // body that waits for it
   bool held_end_ = false;
   base::Timer idle_timer_, deadline_timer_;
+  uint64_t idle_ms_ = 0;
   bool request_ended_ = false;
   bool response_started_ = false;
   bool response_ended_ = false;
   bool filters_done_ = false;
   bool ended_ = false;
   bool head_seen_ = false;
+  bool close_connection_ = false;  // after this answer
   bool informed_ = false;   // a 1xx went out
 };
 

@@ -152,6 +152,8 @@ void TcpSession::on_upstream_close(net::CloseReason reason) {
   host_->connect_failures++;
   failure_ = upstream_->failure_text();
   info_.upstream_failure = failure_;
+  info_.set(Flag::kUpstreamConnectionFailure);
+  info_.set(Flag::kUpstreamRetryLimitExceeded);  // ENVOY: the connect attempts are used up
   fail(Flag::kUpstreamConnectionFailure, "");
 }
 

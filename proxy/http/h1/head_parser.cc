@@ -28,11 +28,56 @@ bool value_ok(const char* text, size_t size) {
   return bad == 0;
 }
 
-bool target_ok(std::string_view target) {
-  unsigned bad = target.empty();
-  for (unsigned char c : target) bad |= static_cast<unsigned>(c <= 0x20) | static_cast<unsigned>(c >= 0x7f);
-  return bad == 0;
+// nullptr, or why a target is refused.
+const char* target_fault(std::string_view target) {
+  unsigned high = target.empty(), control = 0;
+  for (unsigned char c : target) {
+    high |= static_cast<unsigned>(c >= 0x80) | static_cast<unsigned>(c == ' ');
+    control |= static_cast<unsigned>(c < 0x20) | static_cast<unsigned>(c == 0x7f);
+  }
+  return control ? "http1.invalid_characters" : high ? "http1.codec_error" : nullptr;
 }
+
+// ENVOY: the methods its parser knows; any other is refused, in any other case too.
+bool is_method(std::string_view method) {
+  static constexpr std::string_view kMethods[] = {
+      "GET",      "POST",   "PUT",    "DELETE", "HEAD",    "OPTIONS",    "PATCH",      "CONNECT",   "TRACE",       "ACL",
+      "BIND",     "CHECKOUT", "COPY", "LINK",   "LOCK",    "MERGE",      "MKACTIVITY", "MKCALENDAR", "MKCOL",      "MOVE",
+      "MSEARCH",  "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "REBIND",  "REPORT",     "SEARCH",    "SOURCE",      "SUBSCRIBE",
+      "UNBIND",   "UNLINK", "UNLOCK", "UNSUBSCRIBE"};
+  for (std::string_view known : kMethods) {
+    if (known == method) return true;
+  }
+  return false;
+}
+
+// RFC 3986 3.2 characters, a comma and percent signs included; what a host never holds is refused.
+bool authority_ok(std::string_view authority) {
+  static constexpr auto kAllowed = [] {
+    std::array<bool, 256> table{};
+    for (int c = '0'; c <= '9'; c++) table[c] = true;
+    for (int c = 'a'; c <= 'z'; c++) table[c] = table[c - 32] = true;
+    for (char c : std::string_view("-._~!$&'()*+,;=:@[]%")) table[static_cast<unsigned char>(c)] = true;
+    return table;
+  }();
+  for (unsigned char c : authority) {
+    if (!kAllowed[c]) return false;
+  }
+  return true;
+}
+
+// CONNECT's authority-form: host:port.
+bool is_host_port(std::string_view target) {
+  size_t colon = target.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == target.size()) return false;
+  for (char c : target.substr(colon + 1)) {
+    if (c < '0' || c > '9') return false;
+  }
+  return target.find('/') == std::string_view::npos;
+}
+
+// What "connection" may not take away: the fields a proxy's own decisions rest on (CVE: hop-by-hop abuse).
+bool nominates(std::string_view list, std::string_view name) { return contains_token(list, name); }
 
 // One CRLF-ended line from *at; false when the line end is a bare LF or holds another CR.
 bool take_line(char*& at, char* end, std::string_view& line) {
@@ -76,6 +121,7 @@ HeadResult parse_fields(char* at, char* end, const HeadLimits& limits, HeaderMap
       at++;
     }
     // An empty name, a space before the colon, a folded line and any other byte end here.
+    if (at < end && (static_cast<unsigned char>(*at) == 0 || *at == 0x7f)) return fail("http1.invalid_characters");
     if (at == end || *at != ':' || at == name) return fail("http1.codec_error");
     std::string_view key{name, static_cast<size_t>(at - name)};
     at++;
@@ -127,31 +173,34 @@ HeadResult frame(const Fields& fields, bool http10) {
   return result;
 }
 
-// "HTTP/1.0" or "HTTP/1.1".
-bool parse_version(std::string_view text, bool& http10) {
-  if (text.size() != 8 || text.substr(0, 7) != "HTTP/1.") return false;
+enum class Version : uint8_t { kGood, kOther, kMalformed };
+
+// "HTTP/1.0" or "HTTP/1.1"; kOther is some other HTTP version.
+Version parse_version(std::string_view text, bool& http10) {
+  if (text.size() != 8 || text.substr(0, 5) != "HTTP/" || text[6] != '.') return Version::kMalformed;
+  if (text[5] < '0' || text[5] > '9' || text[7] < '0' || text[7] > '9') return Version::kMalformed;
   http10 = text[7] == '0';
-  return text[7] == '0' || text[7] == '1';
+  return text[5] == '1' && (text[7] == '0' || text[7] == '1') ? Version::kGood : Version::kOther;
 }
 
-// absolute-form: the target's authority replaces Host (RFC 9112 3.2.2).
-bool split_absolute(std::string_view target, RequestHead& out) {
+// absolute-form: the target's authority replaces Host (RFC 9112 3.2.2). nullptr, or why it is refused.
+const char* split_absolute(std::string_view target, RequestHead& out) {
   size_t scheme_end = target.find("://");
-  if (scheme_end == std::string_view::npos) return false;
+  if (scheme_end == std::string_view::npos || scheme_end == 0) return target == "*" ? "http1.invalid_url" : "http1.codec_error";
   std::string_view scheme = target.substr(0, scheme_end);
   if (equals_ignore_case(scheme, "http")) {
     out.scheme = "http";
   } else if (equals_ignore_case(scheme, "https")) {
     out.scheme = "https";
   } else {
-    return false;
+    return "http1.invalid_scheme";
   }
   std::string_view rest = target.substr(scheme_end + 3);
   size_t slash = rest.find_first_of("/?");
   out.authority = rest.substr(0, slash);
   out.path = slash == std::string_view::npos ? std::string_view("/") : rest.substr(slash);
-  if (out.path[0] == '?') return false;
-  return !out.authority.empty() && out.authority.find('@') == std::string_view::npos;
+  if (size_t at = out.authority.find('@'); at != std::string_view::npos) out.authority.remove_prefix(at + 1);
+  return out.path[0] == '?' || out.authority.empty() ? "http1.invalid_url" : nullptr;
 }
 
 }  // namespace
@@ -193,8 +242,13 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
   out.method = line.substr(0, first);
   std::string_view target = line.substr(first + 1, last - first - 1);
   bool http10 = false;
-  if (!is_token(out.method) || !target_ok(target)) return fail("http1.codec_error");
-  if (!parse_version(line.substr(last + 1), http10)) return fail("low_version", HeadError::kVersion);
+  if (!is_method(out.method)) return fail("http1.codec_error");
+  if (const char* fault = target_fault(target)) return fail(fault);
+  switch (parse_version(line.substr(last + 1), http10)) {
+    case Version::kGood: break;
+    case Version::kOther: return fail("low_version", HeadError::kVersion);
+    case Version::kMalformed: return fail("http1.codec_error");
+  }
   out.protocol = http10 ? Protocol::kHttp10 : Protocol::kHttp11;
 
   Fields fields;
@@ -203,12 +257,21 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
   if (fields.hosts > 1) return fail("http1.codec_error");
   out.authority = out.headers.get(HeaderId::kHost);
   if (out.method == "CONNECT") {
+    if (!is_host_port(target)) return fail("http1.invalid_url");
+    if (fields.lengths > 0 && fields.length > 0) return fail("http1.body_disallowed");
     out.authority = target;
     out.path = {};
   } else if (target[0] == '/' || (target == "*" && out.method == "OPTIONS")) {
     out.path = target;
-  } else if (!split_absolute(target, out)) {
-    return fail("http1.invalid_url");
+  } else if (const char* fault = split_absolute(target, out)) {
+    return fail(fault);
+  }
+  if (!authority_ok(out.authority)) return fail("http.invalid_authority");
+  if (std::string_view list = out.headers.get(HeaderId::kConnection); !list.empty()) {
+    if (nominates(list, "x-forwarded-for") || nominates(list, "x-forwarded-host") || nominates(list, "x-forwarded-proto")) {
+      return fail("http1.connection_header_rejected");
+    }
+    if (nominates(list, "host")) out.authority = {};  // ENVOY: it is taken away, and then missing
   }
   out.headers.remove(HeaderId::kHost);
 
@@ -227,7 +290,11 @@ HeadResult parse_response(char* head, size_t size, const HeadLimits& limits, boo
   bool http10 = false;
   if (!take_line(at, end, line)) return fail("http1.codec_error");
   // ENVOY: "HTTP/1.1 200" without the space and reason is taken.
-  if (line.size() < 12 || !parse_version(line.substr(0, 8), http10) || line[8] != ' ') return fail("http1.codec_error");
+  if (line.size() < 12 || line[8] != ' ') return fail("http1.codec_error");
+  // ENVOY: any HTTP version is taken; all but 1.1 close the connection after.
+  Version version = parse_version(line.substr(0, 8), http10);
+  if (version == Version::kMalformed) return fail("http1.codec_error");
+  if (version == Version::kOther) http10 = true;
   if (line.size() > 12 && line[12] != ' ') return fail("http1.codec_error");
   unsigned status = 0;
   for (char c : line.substr(9, 3)) {
@@ -243,6 +310,9 @@ HeadResult parse_response(char* head, size_t size, const HeadLimits& limits, boo
   bool no_body = bodiless(out.status, to_head);
   if (no_body && fields.codings > 0 && !to_head && out.status != 304) {
     return fail("http1.transfer_encoding_not_allowed");  // RFC 9112 6.1
+  }
+  if (!to_head && out.status != 304 && no_body && fields.lengths > 0 && (fields.length > 0 || out.status < 200)) {
+    return fail("http1.content_length_not_allowed");  // RFC 9110 8.6
   }
   HeadResult result = frame(fields, http10);
   if (result.error != HeadError::kNone) return result;

@@ -74,6 +74,7 @@ void H1ServerCodec::begin(std::string_view head) {
   close_ = false;
   if (head.size() > settings_.max_head_bytes) {
     state_ = State::kClosing;
+    close_ = true;
     return receiver_->on_bad_request(431, "http1.headers_too_large");
   }
   base::Arena& arena = receiver_->arena();
@@ -153,6 +154,8 @@ void H1ServerCodec::reject_partial_head(uint16_t status, std::string_view detail
 void H1ServerCodec::receive_eof() { connection_lost("downstream_remote_disconnect"); }
 
 void H1ServerCodec::connection_lost(std::string_view detail) {
+  // Half a head is a request too, for who reads the log.
+  if (!receiver_ && state_ == State::kHead && !partial_.empty()) receiver_ = &owner_.new_stream(*this);
   RequestReceiver* receiver = std::exchange(receiver_, nullptr);
   state_ = State::kClosing;
   if (receiver) receiver->on_reset(ResetReason::kPeerClosed, detail);
@@ -195,6 +198,7 @@ void H1ServerCodec::send_response(const ResponseHead& head, bool end_stream) {
   }
   // ENVOY: an answer that begins before its request has ended announces the close that follows it.
   if (draining_ || state_ == State::kBody) close_ = true;
+  if (contains_token(head.headers.get(HeaderId::kConnection), "close")) close_ = true;
   connection_.write(encode_response(connection_.loop(), receiver_->arena(), head, coding, close_, http10_ && !close_));
   if (end_stream) response_ended();
 }

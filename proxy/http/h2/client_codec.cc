@@ -115,6 +115,8 @@ class H2ClientCodec final : public ClientCodec, public Session {
     receiver->on_response(*s->head_, end);
   }
 
+  void on_over() override { broken(ResetReason::kProtocolError); }
+
   void broken(ResetReason reason) {
     draining_ = true;
     auto drop = [&](ClientStream& s) {

@@ -161,6 +161,8 @@ class H2ServerCodec final : public ServerCodec, public Session {
     receiver->on_trailers(receiver->request_trailers());
   }
 
+  void on_over() override { finish(); }
+
   void finish() {
     if (std::exchange(finished_, true)) return;
     owner_.on_codec_done();

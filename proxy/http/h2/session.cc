@@ -142,7 +142,7 @@ void Session::add(std::unique_ptr<StreamBase> stream) {
 bool Session::feed(Bytes data) {
   ssize_t used = nghttp2_session_mem_recv(session_, data.data(), data.size());
   flush_later();
-  return used >= 0 && (nghttp2_session_want_read(session_) != 0 || nghttp2_session_want_write(session_) != 0);
+  return used >= 0;
 }
 
 void Session::flush_later() {
@@ -176,6 +176,10 @@ void Session::flush() {
     if (filled >= kGather) emit();
   }
   emit();
+  if (!over_ && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) {
+    over_ = true;
+    on_over();
+  }
 }
 
 nghttp2_data_provider Session::provider(StreamBase& stream) {

@@ -75,6 +75,8 @@ class Session : private base::TurnTask {
   virtual int on_begin_headers(const nghttp2_frame& frame) = 0;
   virtual int on_header(const nghttp2_frame& frame, std::string_view name, std::string_view value) = 0;
   virtual void on_frame(const nghttp2_frame& frame) = 0;
+  // nghttp2 neither reads nor writes any more: GOAWAY went either way, or the peer broke the protocol.
+  virtual void on_over() = 0;
   StreamBase* find(int32_t id) const;
   template <class Visit>
   void each(Visit visit) {
@@ -93,6 +95,7 @@ class Session : private base::TurnTask {
 
   net::Connection& connection_;
   nghttp2_session* session_ = nullptr;
+  bool over_ = false;
   std::unordered_map<int32_t, std::unique_ptr<StreamBase>> streams_;
 };
 
