@@ -4,6 +4,7 @@ Everything is started by `with Scene(...)` and gone after it. The demo and tests
 """
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -17,6 +18,8 @@ HERE = Path(__file__).resolve().parent
 APP, PROXY = 1000, 1337
 ADMIN = "http://127.0.0.1:15000"
 READY_DEADLINE = 40.0
+# An interpreter that every uid may run: the one of a virtual environment may be in a closed home.
+PYTHON = shutil.which("python3", path=os.defpath) or "python3"
 
 
 @dataclass(frozen=True)

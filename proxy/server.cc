@@ -124,6 +124,7 @@ std::map<std::string, std::string> Server::grpc_targets(const xds::Bootstrap& bo
 
 Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_ = bootstrap;
+  bootstrap_.mutable_node()->set_user_agent_name("pinnace");
   configure_stats(bootstrap);
   read_runtime(bootstrap);
   store_.computed_gauge("server.state", [this] { return static_cast<uint64_t>(state()); });
@@ -153,7 +154,7 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
     auto listening = admin_->listen(*address);
     if (!listening) return error("admin.address: " + listening.error().message);
   }
-  return configuration_->start(bootstrap, std::make_unique<xds::GrpcTransportFactory>(control_, grpc_targets(bootstrap)));
+  return configuration_->start(bootstrap_, std::make_unique<xds::GrpcTransportFactory>(control_, grpc_targets(bootstrap)));
 }
 
 void Server::publish(std::shared_ptr<const model::Update> update) {
@@ -171,7 +172,10 @@ void Server::initialized() {
 }
 
 admin::State Server::state() const {
-  if (!live_) return admin::State::kInitializing;
+  if (!live_) {
+    bool clusters = configuration_ && configuration_->clusters_initialized();
+    return clusters ? admin::State::kInitializing : admin::State::kPreInitializing;
+  }
   return draining_ || health_failed_ ? admin::State::kDraining : admin::State::kLive;
 }
 

@@ -30,12 +30,13 @@ int verify_peer(X509_STORE_CTX* store, void*) {
     SanNames names = leaf ? san_names(leaf) : SanNames{};
     if (!names.uri.empty()) who = names.uri[0];
     transport.note_verify_failure("CERTIFICATE_VERIFY_FAILED: " + std::string(X509_verify_cert_error_string(code)) +
-                                  (who.empty() ? "" : " (" + who + ")"));
+                                      (who.empty() ? "" : " (" + who + ")"),
+                                  net::TlsFault::kUntrusted);
     return 0;
   }
   std::string why = leaf ? transport.check_peer(leaf) : "no certificate";
   if (why.empty()) return 1;
-  transport.note_verify_failure("CERTIFICATE_VERIFY_FAILED: verify SAN list: " + why);
+  transport.note_verify_failure("CERTIFICATE_VERIFY_FAILED: verify SAN list: " + why, net::TlsFault::kWrongName);
   X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
   return 0;
 }

@@ -60,7 +60,11 @@ Transport::Transport(base::EventLoop& loop, ContextPtr context, bool server)
   }
 }
 
-Transport::~Transport() { SSL_free(ssl_); }
+Transport::~Transport() {
+  // Without this OpenSSL takes an end without close_notify for a reason to forget the session.
+  if (done_ && failure_.empty()) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  SSL_free(ssl_);
+}
 
 void Transport::set_client(const ContextTable& table, std::shared_ptr<const model::UpstreamTls> tls,
                            const ClientOptions& options) {
@@ -218,6 +222,10 @@ void Transport::shutdown() {
 }
 
 Transport::Status Transport::failed() {
+  if (fault_ == net::TlsFault::kNone) {
+    bool nobody = ERR_GET_REASON(ERR_peek_error()) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
+    fault_ = nobody ? net::TlsFault::kNoCertificate : net::TlsFault::kOther;
+  }
   failure_ = "TLS_error:|" + (verify_failure_.empty() ? openssl_errors() : verify_failure_);
   ERR_clear_error();
   return Status::kFailed;
@@ -267,6 +275,7 @@ class Unready final : public net::SecureTransport {
   size_t output_size() const override { return 0; }
   const net::TlsInfo& info() const override { return info_; }
   const std::string& failure_reason() const override { return why_; }
+  net::TlsFault fault() const override { return net::TlsFault::kOther; }
 
  private:
   net::TlsInfo info_;

@@ -24,6 +24,7 @@ class Transport final : public net::SecureTransport {
   size_t output_size() const override { return out_.size() + scratch_used_; }
   const net::TlsInfo& info() const override { return info_; }
   const std::string& failure_reason() const override { return failure_; }
+  net::TlsFault fault() const override { return fault_; }
 
   // Client only.
   void set_client(const ContextTable& table, std::shared_ptr<const model::UpstreamTls> tls, const ClientOptions& options);
@@ -33,7 +34,10 @@ class Transport final : public net::SecureTransport {
   static Transport& of(const SSL* ssl);
   static int index();
   std::string check_peer(X509* certificate) const;
-  void note_verify_failure(std::string why) { verify_failure_ = std::move(why); }
+  void note_verify_failure(std::string why, net::TlsFault fault) {
+    verify_failure_ = std::move(why);
+    fault_ = fault;
+  }
   void new_session(SSL_SESSION* session);
   int bio_read(char* to, int size);
   int bio_write(const char* from, int size);
@@ -51,6 +55,7 @@ class Transport final : public net::SecureTransport {
   size_t scratch_used_ = 0;  // and what follows it, in the loop's scratch
   net::TlsInfo info_;
   std::string failure_, verify_failure_;
+  net::TlsFault fault_ = net::TlsFault::kNone;
   std::shared_ptr<const model::UpstreamTls> tls_;
   std::string expected_dns_san_;
   const ContextTable* table_ = nullptr;

@@ -66,6 +66,8 @@ class Configuration {
   const std::map<std::string, RouteEntry>& routes() const { return routes_; }
   const Secrets& secrets() const { return secrets_; }
   std::string version(const std::string& type_url) const;
+  // The first clusters have come and are warm.
+  bool clusters_initialized() const { return (!wants_clusters_ || got_clusters_) && clusters_.warming() == 0; }
 
  private:
   struct TypeStats {

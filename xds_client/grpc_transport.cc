@@ -41,6 +41,7 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
     {
       std::lock_guard lock(mutex_);
       events_ = {};
+      abandoned_ = true;
     }
     context_.TryCancel();
   }
@@ -70,6 +71,9 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   // Runs on the control thread, unless the owner has gone.
   template <class Work>
   void post(Work work) {
+    // Under the lock: after abandon() the control thread may be gone.
+    std::lock_guard lock(mutex_);
+    if (abandoned_) return;
     boost::asio::post(control_, [call = shared_from_this(), work = std::move(work)]() mutable {
       Transport::Events events;
       {
@@ -94,6 +98,7 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   Transport::Events events_;          // guarded by mutex_
   std::deque<std::string> outgoing_;  // guarded by mutex_
   bool writing_ = false;              // guarded by mutex_
+  bool abandoned_ = false;            // guarded by mutex_
   grpc::ByteBuffer incoming_, buffer_;
   std::shared_ptr<Call> self_;
 };

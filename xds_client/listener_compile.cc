@@ -98,6 +98,10 @@ model::ListenerStats make_stats(const std::string& address, stats::Store& store)
   s.pre_cx_active = store.gauge(prefix + "downstream_pre_cx_active");
   s.ssl_connection_error = counter("ssl.connection_error");
   s.ssl_handshake = counter("ssl.handshake");
+  s.ssl_session_reused = counter("ssl.session_reused");
+  s.ssl_fail_verify_error = counter("ssl.fail_verify_error");
+  s.ssl_fail_verify_no_cert = counter("ssl.fail_verify_no_cert");
+  s.ssl_fail_verify_san = counter("ssl.fail_verify_san");
   return s;
 }
 

@@ -207,8 +207,9 @@ Admin::~Admin() {
 Result<bool> Admin::listen(const base::Address& address) {
   net::ListenOptions options;
   options.reuse_port = false;
-  auto fd = net::listen(address, options);
+  auto fd = net::bind_listener(address, options);
   if (!fd) return fd.error();
+  net::start_listening(*fd, options.backlog);
   server_ = std::make_shared<HttpServer>(control_, *this, *fd, address.family());
   server_->accept();
   return true;

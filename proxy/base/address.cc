@@ -85,6 +85,13 @@ Address Address::unmapped() const {
   return v4;
 }
 
+void Address::mask(int length) {
+  for (int i = 0; i < 16; i++) {
+    int keep = std::clamp(length - i * 8, 0, 8);
+    bytes_[static_cast<size_t>(i)] &= static_cast<uint8_t>(0xff00 >> keep);
+  }
+}
+
 Address Address::with_port(uint16_t port) const {
   Address copy = *this;
   copy.port_ = port;
@@ -157,7 +164,10 @@ Result<Cidr> Cidr::parse(std::string_view address, int length) {
   auto base = Address::ip(address, 0);
   if (!base) return base.error();
   if (length < 0 || length > base->bits()) return error("prefix_len " + std::to_string(length) + " is out of range");
-  return Cidr{*base, length};
+  // Two spellings of one network compare equal: what lies beyond the prefix is 0.
+  Address network = *base;
+  network.mask(length);
+  return Cidr{network, length};
 }
 
 bool Cidr::contains(const Address& ip) const {

@@ -39,6 +39,8 @@ class Address {
   // An IPv4-mapped IPv6 address (::ffff:a.b.c.d) as the IPv4 address it stands for; others unchanged.
   Address unmapped() const;
   Address with_port(uint16_t port) const;
+  // Clears the bits beyond the first `length`.
+  void mask(int length);
 
   socklen_t to_sockaddr(sockaddr_storage& out) const;
   std::string ip_text() const;  // without port; empty for pipes

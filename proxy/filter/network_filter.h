@@ -47,6 +47,24 @@ class Session : public base::Deferred {
 
  protected:
   net::Connection& connection() { return *accepted_.connection; }
+  // The listener's TLS stats: once a handshake is done, or for a connection that ended because of TLS.
+  void note_tls_ready(stats::Cells& cells) {
+    const net::TlsInfo* tls = connection().tls();
+    if (!tls) return;
+    cells.add(accepted_.listener->stats.ssl_handshake);
+    if (tls->resumed) cells.add(accepted_.listener->stats.ssl_session_reused);
+  }
+  void note_tls_failure(net::CloseReason reason, stats::Cells& cells) {
+    if (reason != net::CloseReason::kTlsFailed) return;
+    const model::ListenerStats& stats = accepted_.listener->stats;
+    switch (connection().tls_fault()) {
+      case net::TlsFault::kNone: break;
+      case net::TlsFault::kOther: cells.add(stats.ssl_connection_error); break;
+      case net::TlsFault::kNoCertificate: cells.add(stats.ssl_fail_verify_no_cert); break;
+      case net::TlsFault::kUntrusted: cells.add(stats.ssl_fail_verify_error); break;
+      case net::TlsFault::kWrongName: cells.add(stats.ssl_fail_verify_san); break;
+    }
+  }
 
   Accepted accepted_;
 };

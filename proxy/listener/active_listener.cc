@@ -73,7 +73,11 @@ ActiveListener::~ActiveListener() {
 void ActiveListener::open_sockets() {
   watched_.clear();
   if (!sockets_) return;
-  for (int fd : sockets_->of(set_.options().worker)) watched_.push_back(std::make_unique<Socket>(*this, fd));
+  for (int fd : sockets_->of(set_.options().worker)) {
+    // ENVOY: a listener refuses connections until it is warm; it is only bound before.
+    net::start_listening(fd, static_cast<int>(config_->backlog));
+    watched_.push_back(std::make_unique<Socket>(*this, fd));
+  }
 }
 
 void ActiveListener::update(const model::Update::ListenerChange& change) {

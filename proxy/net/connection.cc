@@ -95,7 +95,12 @@ void Connection::on_event(uint32_t events) {
   }
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
     readable_ = true;
-    if (reading_) read_more();
+    if (reading_) {
+      read_more();
+    } else if ((events & EPOLLERR) && state_ == State::kOpen) {
+      // A reset is heard even by who does not listen; what it sent before is lost with it.
+      fail(CloseReason::kPeerReset, socket_error(fd_));
+    }
   }
 }
 

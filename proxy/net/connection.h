@@ -88,6 +88,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
   const base::Address& remote_address() const { return remote_; }
   void set_local_address(const base::Address& local) { local_ = local; }
   const TlsInfo* tls() const { return secure_ ? &secure_->info() : nullptr; }
+  TlsFault tls_fault() const { return secure_ ? secure_->fault() : TlsFault::kNone; }
   bool handshake_done() const { return !secure_ || secure_->handshake_done(); }
   // What went wrong, for UPSTREAM_TRANSPORT_FAILURE_REASON and logs.
   std::string failure_text() const;

@@ -27,7 +27,7 @@ std::string failed(const char* what, const Address& address) {
 
 }  // namespace
 
-Result<int> listen(const Address& address, const ListenOptions& options) {
+Result<int> bind_listener(const Address& address, const ListenOptions& options) {
   int fd = socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return error(failed("open a socket for", address));
   if (address.is_ip()) {
@@ -41,7 +41,7 @@ Result<int> listen(const Address& address, const ListenOptions& options) {
   }
   sockaddr_storage storage;
   socklen_t length = address.to_sockaddr(storage);
-  if (bind(fd, reinterpret_cast<sockaddr*>(&storage), length) != 0 || ::listen(fd, options.backlog) != 0) {
+  if (bind(fd, reinterpret_cast<sockaddr*>(&storage), length) != 0) {
     auto failure = error(failed("listen on", address));
     close(fd);
     return failure;
@@ -49,6 +49,8 @@ Result<int> listen(const Address& address, const ListenOptions& options) {
   if (address.kind() == Address::Kind::kPipe && options.pipe_mode != 0) chmod(address.path().c_str(), options.pipe_mode);
   return fd;
 }
+
+void start_listening(int fd, int backlog) { ::listen(fd, backlog); }
 
 int accept(int fd, Address& remote) {
   sockaddr_storage storage;

@@ -16,7 +16,7 @@ Result<std::shared_ptr<SocketSet>> SocketSet::open(const std::vector<Address>& a
     if (address.is_ip() && address.port() != 0) {
       ListenOptions alone = options;
       alone.reuse_port = false;
-      auto probe = listen(address, alone);
+      auto probe = bind_listener(address, alone);
       if (!probe) return probe.error();
       ::close(*probe);
     }
@@ -28,7 +28,7 @@ Result<std::shared_ptr<SocketSet>> SocketSet::open(const std::vector<Address>& a
         set->fds_.push_back(copy);
         continue;
       }
-      auto fd = listen(address, options);
+      auto fd = bind_listener(address, options);
       if (!fd) return fd.error();
       set->fds_.push_back(*fd);
       if (address.is_ip() && address.port() == 0) address = socket_name(*fd);

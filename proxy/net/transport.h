@@ -30,6 +30,9 @@ struct TlsInfo {
   bool resumed = false;
 };
 
+// What a failed handshake failed by, for stats.
+enum class TlsFault : uint8_t { kNone, kOther, kNoCertificate, kUntrusted, kWrongName };
+
 class SecureTransport {
  public:
   enum class Status : uint8_t {
@@ -62,6 +65,7 @@ class SecureTransport {
 
   virtual const TlsInfo& info() const = 0;
   virtual const std::string& failure_reason() const = 0;
+  virtual TlsFault fault() const = 0;
 };
 
 }  // namespace pinnace::net

@@ -29,13 +29,18 @@ bool is_local(const ConnectionFacts& facts) {
   return facts.source.bytes() == kLoopback.bytes();
 }
 
-bool same_sources(const FilterChainMatch& a, const FilterChainMatch& b) {
-  auto same = [](const std::vector<base::Cidr>& x, const std::vector<base::Cidr>& y) {
-    return std::equal(x.begin(), x.end(), y.begin(), y.end(),
-                      [](const base::Cidr& p, const base::Cidr& q) { return p.base == q.base && p.length == q.length; });
+// Two source criteria that one connection could satisfy equally well.
+bool overlap(const FilterChainMatch& a, const FilterChainMatch& b) {
+  auto share = [](const auto& x, const auto& y, auto same) {
+    if (x.empty() || y.empty()) return x.empty() == y.empty();
+    return std::any_of(x.begin(), x.end(), [&](const auto& p) {
+      return std::any_of(y.begin(), y.end(), [&](const auto& q) { return same(p, q); });
+    });
   };
-  return a.source_type == b.source_type && a.source_ports == b.source_ports && same(a.source_ranges, b.source_ranges) &&
-         same(a.direct_source_ranges, b.direct_source_ranges);
+  auto same_range = [](const base::Cidr& p, const base::Cidr& q) { return p.base == q.base && p.length == q.length; };
+  return a.source_type == b.source_type && share(a.source_ports, b.source_ports, std::equal_to<>()) &&
+         share(a.source_ranges, b.source_ranges, same_range) &&
+         share(a.direct_source_ranges, b.direct_source_ranges, same_range);
 }
 
 }  // namespace
@@ -86,7 +91,7 @@ Result<bool> ChainIndex::add(const ChainPtr& chain) {
     for (const auto& protocol : match.application_protocols) leaves.push_back(&alpn.by_name[protocol]);
     for (Sources* leaf : leaves) {
       for (const auto& other : leaf->chains) {
-        if (other != chain && same_sources(other->match, match)) {
+        if (other != chain && overlap(other->match, match)) {
           return error("filter chains '" + other->name + "' and '" + chain->name + "' have the same match");
         }
       }
@@ -96,29 +101,37 @@ Result<bool> ChainIndex::add(const ChainPtr& chain) {
   return true;
 }
 
+// Each criterion in turn keeps the chains that fit it best; one that was chosen is never reconsidered.
 const ChainIndex::ChainPtr* ChainIndex::best_source(const Sources& sources, const ConnectionFacts& facts) {
-  // Each rule in turn narrows what is left to its best; the chain that survives all is the one.
-  const ChainPtr* best = nullptr;
-  int best_direct = -2, best_type = -1, best_range = -2, best_port = -1;
-  for (const auto& chain : sources.chains) {
-    const FilterChainMatch& match = chain->match;
-    int direct, range;
-    if (!in_ranges(match.direct_source_ranges, facts.source, direct)) continue;
-    bool local = is_local(facts);
-    if (match.source_type == FilterChainMatch::SourceType::kSameIpOrLoopback && !local) continue;
-    if (match.source_type == FilterChainMatch::SourceType::kExternal && local) continue;
-    int type = match.source_type == FilterChainMatch::SourceType::kAny ? 0 : 1;
-    if (!in_ranges(match.source_ranges, facts.source, range)) continue;
-    bool port_listed = std::find(match.source_ports.begin(), match.source_ports.end(), facts.source.port()) !=
-                       match.source_ports.end();
-    if (!match.source_ports.empty() && !port_listed) continue;
-    int port = port_listed ? 1 : 0;
-    if (std::tie(direct, type, range, port) > std::tie(best_direct, best_type, best_range, best_port)) {
-      std::tie(best_direct, best_type, best_range, best_port) = std::tie(direct, type, range, port);
-      best = &chain;
+  std::vector<const ChainPtr*> left;
+  for (const auto& chain : sources.chains) left.push_back(&chain);
+  bool local = is_local(facts);
+  auto keep_best = [&](auto rank) {
+    int best = -1;
+    for (const auto* chain : left) best = std::max(best, rank((*chain)->match));
+    std::erase_if(left, [&](const auto* chain) { return best < 0 || rank((*chain)->match) != best; });
+  };
+  // A rank of -1 does not fit; 0 has no such criterion; a longer prefix ranks higher.
+  auto range_rank = [&](const std::vector<base::Cidr>& ranges) {
+    int length;
+    if (!in_ranges(ranges, facts.source, length)) return -1;
+    return length + 1;
+  };
+  keep_best([&](const FilterChainMatch& match) { return range_rank(match.direct_source_ranges); });
+  keep_best([&](const FilterChainMatch& match) {
+    switch (match.source_type) {
+      case FilterChainMatch::SourceType::kSameIpOrLoopback: return local ? 1 : -1;
+      case FilterChainMatch::SourceType::kExternal: return local ? -1 : 1;
+      default: return 0;
     }
-  }
-  return best;
+  });
+  keep_best([&](const FilterChainMatch& match) { return range_rank(match.source_ranges); });
+  keep_best([&](const FilterChainMatch& match) {
+    if (match.source_ports.empty()) return 0;
+    bool listed = std::find(match.source_ports.begin(), match.source_ports.end(), facts.source.port()) != match.source_ports.end();
+    return listed ? 1 : -1;
+  });
+  return left.empty() ? nullptr : left.front();
 }
 
 const ChainIndex::ChainPtr* ChainIndex::search(const ConnectionFacts& facts, const char*& why) const {
@@ -140,7 +153,7 @@ const ChainIndex::ChainPtr* ChainIndex::search(const ConnectionFacts& facts, con
     if (exact != names->exact.end()) {
       transports = &exact->second;
     } else {
-      for (size_t dot = facts.server_name.find('.'); dot != std::string::npos; dot = facts.server_name.find('.', dot + 1)) {
+      for (size_t dot = facts.server_name.find('.', 1); dot != std::string::npos; dot = facts.server_name.find('.', dot + 1)) {
         auto suffix = names->suffix.find(facts.server_name.substr(dot));
         if (suffix == names->suffix.end()) continue;
         transports = &suffix->second;

@@ -52,6 +52,7 @@ bool match_header(const HeaderMatch& match, const RequestHead& request, base::Ar
   if (match.kind == HeaderMatch::Kind::kString) {
     matched = match.matcher.matches(value);
   } else {
+    if (!value.empty() && value[0] == '+') value.remove_prefix(1);
     int64_t number = 0;
     auto parsed = std::from_chars(value.data(), value.data() + value.size(), number);
     matched = parsed.ec == std::errc() && parsed.ptr == value.data() + value.size() && number >= match.range_start &&
@@ -107,11 +108,9 @@ const model::VirtualHost* match_host(const model::RouteConfig& config, std::stri
     return config.any;
   }
   if (config.ignore_port) authority = without_port(authority);
-  char lower[256];
-  if (authority.size() > sizeof lower) {
-    why = "the host is longer than any domain";
-    return config.any;
-  }
+  char short_host[256];
+  std::string long_host(authority.size() > sizeof short_host ? authority.size() : 0, '\0');
+  char* lower = long_host.empty() ? short_host : long_host.data();
   for (size_t i = 0; i < authority.size(); i++) {
     char c = authority[i];
     lower[i] = c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;

@@ -46,7 +46,7 @@ def test_who_is_refused(lab, who, stat, version):
     proxy = tls_http(lab, ca.issue("server"), ca, prefix=pki.DOMAIN, listener={"stat_prefix": "tls"})
     assert refused(lab, proxy.port, pki.client_context(cert, maximum=version))
     assert lab.client(proxy.port, tls=pki.client_context(ca.issue("client"))).get("/").status == 200
-    eventually(lambda: proxy.stat(f"listener.tls.ssl.{stat}") >= 1, what=stat)
+    eventually(lambda: proxy.stat(f"listener.tls.ssl.{stat}") >= 1, 2, stat)
 
 
 def test_plaintext_to_a_tls_chain_is_closed_without_an_answer(lab):

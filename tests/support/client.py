@@ -79,12 +79,10 @@ class Reader:
         return b"".join(parts)
 
     def to_end(self):
-        try:
-            while True:
-                self.fill()
-        except Closed:
-            data, self.buffer = self.buffer, b""
-            return data
+        parts, self.buffer = [self.buffer], b""
+        while got := self.sock.recv(1 << 18):
+            parts.append(got)
+        return b"".join(parts)
 
     def chunked(self, into):
         """Reads a chunked body into into.body and into.trailers, and counts the chunks."""

@@ -3,6 +3,7 @@
 #include <re2/re2.h>
 
 #include <algorithm>
+#include <set>
 
 #include "xds_client/compile/common.h"
 #include "xds_client/compile/route_action.h"
@@ -156,6 +157,7 @@ Result<model::Route> route(const pb::Route& proto, const model::VirtualHost& hos
 }
 
 Result<bool> index_domains(model::RouteConfig& config) {
+  std::set<std::string> unique;
   for (const auto& host : config.virtual_hosts) {
     for (const auto& domain : host->domains) {
       bool fresh = true;
@@ -163,8 +165,10 @@ Result<bool> index_domains(model::RouteConfig& config) {
         fresh = config.any == nullptr;
         config.any = host.get();
       } else if (domain[0] == '*') {
+        fresh = unique.insert(domain).second;
         config.suffixes.emplace_back(domain.substr(1), host.get());
       } else if (domain.back() == '*') {
+        fresh = unique.insert(domain).second;
         config.prefixes.emplace_back(domain.substr(0, domain.size() - 1), host.get());
       } else {
         fresh = config.exact.emplace(domain, host.get()).second;

@@ -32,6 +32,7 @@ void HcmSession::start() { connection().start(chain().handshake_timeout_ms); }
 
 void HcmSession::on_ready() {
   if (connection().tls()) cells().add(settings().stats.cx_ssl_total);
+  note_tls_ready(cells());
   timer_use_ = TimerUse::kIdle;
   if (settings().idle_timeout_ms > 0) timer_.arm(settings().idle_timeout_ms);
   if (settings().max_connection_ms > 0) duration_timer_.arm(settings().max_connection_ms);
@@ -78,8 +79,9 @@ void HcmSession::on_writable() {
   if (codec_ && !ended_) codec_->connection_writable();
 }
 
-void HcmSession::on_close(net::CloseReason) {
+void HcmSession::on_close(net::CloseReason reason) {
   if (ended_) return;
+  note_tls_failure(reason, cells());
   cells().add(settings().stats.cx_destroy_remote);
   if (codec_) codec_->connection_lost("downstream_remote_disconnect");
   if (!ended_) end(false);

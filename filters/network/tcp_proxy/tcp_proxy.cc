@@ -39,13 +39,14 @@ TcpSession::~TcpSession() {
 }
 
 void TcpSession::start() {
-  // ENVOY: without TLS the upstream is dialled at once, before any byte, so that servers may speak first.
-  connection().set_reading(false);
   connection().start(chain().handshake_timeout_ms);
 }
 
 void TcpSession::on_downstream_ready() {
   info_.tls = connection().tls();
+  note_tls_ready(worker_.loop.cells());
+  // ENVOY: the upstream is dialled before any byte has come, so that servers may speak first; what comes meanwhile waits.
+  connection().set_reading(false);
   if (settings().max_connection_ms > 0) duration_timer_.arm(settings().max_connection_ms);
   connect();
 }
@@ -138,8 +139,9 @@ void TcpSession::maybe_finish() {
   if (downstream_eof_ && upstream_eof_) end(false);
 }
 
-void TcpSession::on_downstream_close() {
+void TcpSession::on_downstream_close(net::CloseReason reason) {
   if (ended_) return;
+  note_tls_failure(reason, worker_.loop.cells());
   info_.set(Flag::kDownstreamTermination);
   end(true);
 }

@@ -54,7 +54,7 @@ class TcpSession final : public filter::Session {
     void on_data(base::Bytes data) override { session.on_downstream_data(data); }
     void on_eof() override { session.on_downstream_eof(); }
     void on_writable() override { session.upstream_reading(true); }
-    void on_close(net::CloseReason) override { session.on_downstream_close(); }
+    void on_close(net::CloseReason reason) override { session.on_downstream_close(reason); }
     TcpSession& session;
   };
   struct Upstream final : net::ConnectionCallbacks {
@@ -72,7 +72,7 @@ class TcpSession final : public filter::Session {
   void on_downstream_ready();
   void on_downstream_data(base::Bytes data);
   void on_downstream_eof();
-  void on_downstream_close();
+  void on_downstream_close(net::CloseReason reason);
   void on_upstream_ready();
   void on_upstream_data(base::Bytes data);
   void on_upstream_eof();

@@ -160,6 +160,7 @@ HeadResult frame(const Fields& fields, bool http10) {
   info.http10 = http10;
   info.keep_alive = http10 ? fields.keep_alive && !fields.close : !fields.close;
   if (fields.codings > 0) {
+    if (fields.codings == 1 && fields.lengths > 0) return fail("http1.content_length_and_chunked_not_allowed");
     if (fields.codings > 1 || !fields.coding_is_chunked) {
       return fail("http1.invalid_transfer_encoding", HeadError::kBadTransferCoding);
     }

@@ -1,0 +1,230 @@
+"""The process itself: what it says to a bad bootstrap, how it ends, and its admin endpoints."""
+import json
+import re
+import signal
+import subprocess
+import threading
+
+import pytest
+from support import config as c
+from support.proxy import ENVOY, PINNACE
+from support.wait import eventually, free_port
+
+
+@pytest.mark.parametrize("text, words", [
+    ("{", ["bootstrap.json", ":1"]), ("a: [1\nb: 2\n", ["bootstrap.json:"]), ("[1]", ["bootstrap.json"]),
+    ('{"static_resources": {"listeners": [{"name": "l", "filter_chains": [{}]}]}}', ["bootstrap.json", "listeners", "l"]),
+    ('{"static_resources": {"clusters": [{"name": "c1", "type": "STATIC", "lb_policy": "MAGLEV"}]}}', ["c1", "lb_policy"]),
+    ('{"static_resources": {"clusters": "x"}}', ["bootstrap.json"]),
+    ('{"admin": {"address": {"socket_address": {"address": "nonsense", "port_value": 1}}}}', ["admin"])])
+def test_a_bad_bootstrap_is_one_line_and_exit_1(tmp_path, text, words):
+    path = tmp_path / "bootstrap.json"
+    path.write_text(text)
+    done = subprocess.run([PINNACE, "-c", str(path)], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1
+    lines = (done.stderr + done.stdout).strip().splitlines()
+    assert len(lines) == 1 and all(word in lines[0] for word in words), lines
+
+
+def test_a_missing_bootstrap_and_a_port_in_use_are_one_line_and_exit_1(lab, tmp_path):
+    done = subprocess.run([PINNACE, "-c", "/nonexistent.yaml"], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and "/nonexistent.yaml" in done.stderr and len(done.stderr.splitlines()) == 1
+    taken = lab.origin().port
+    path = tmp_path / "b.json"
+    path.write_text(json.dumps(c.bootstrap([c.listener("busy", taken, c.hcm([c.route("/", "x")]))], [c.cluster("x")])))
+    done = subprocess.run([PINNACE, "-c", str(path)], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and "busy" in done.stderr and "in use" in done.stderr
+
+
+def test_yaml_and_config_yaml_are_read(lab):
+    port = free_port()
+    path = lab.directory / "b.yaml"
+    path.write_text(f"static_resources:\n  clusters:\n  - {{name: x, type: STATIC}}  # a comment\nadmin:\n  address:\n    socket_address: "
+                    f"{{address: 127.0.0.1, port_value: {port}}}\n")
+    done = subprocess.run([PINNACE, "-c", str(path), "--config-yaml", "{node: {id: n1}}", "--mode", "validate"], capture_output=True, text=True,
+                          timeout=10)
+    assert done.returncode == 0 and "OK" in done.stdout
+
+
+def test_sigterm_lets_requests_in_flight_finish_and_refuses_new_ones(lab):
+    go = threading.Event()
+    origin = lab.origin().on("/slow", lambda x: (go.wait(20), x.reply(200, b"finished")))
+    proxy = lab.http(origin)
+    idle, busy = lab.client(proxy.port), lab.client(proxy.port)
+    idle.get("/")
+    busy.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+    origin.wait_requests(2)
+    proxy.terminate()
+    assert idle.expect_close() == b""
+
+    def refused():
+        try:
+            lab.client(proxy.port).close()
+        except ConnectionRefusedError:
+            return True
+    eventually(refused)
+    assert proxy.process.poll() is None
+    go.set()
+    answer = busy.response()
+    assert (answer.text, answer.get("connection")) == ("finished", "close")
+    assert proxy.wait_exit() == 0
+    assert proxy.access_log.read_text().count("\t200\t") == 0 and len(proxy.access_log.read_text().splitlines()) == 2
+
+
+def test_sigterm_ends_at_the_deadline_whatever_is_left(lab):
+    origin = lab.origin().on("/hang", lambda x: x.hang())
+    proxy = lab.http(origin, options={"drain_s": 1})
+    lab.client(proxy.port).send("GET /hang HTTP/1.1\r\nhost: a\r\n\r\n")
+    origin.wait_requests(1)
+    proxy.terminate()
+    assert proxy.wait_exit(4) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_when_idle(lab, number):
+    for _ in range(5):
+        proxy = lab.http(lab.origin(), options={"concurrency": 2})
+        proxy.process.send_signal(number)
+        assert proxy.wait_exit(2) == 0
+
+
+def test_starting_with_ads_and_ending_at_once_is_clean(lab):
+    ads = lab.ads(path=str(lab.directory / "ads.sock"))
+    ads.set("cluster", c.cluster("x"))
+    for _ in range(15):
+        proxy = lab.proxy(c.ads_bootstrap(ads.address), wait_ready=False, concurrency=2)
+        ads.wait_stream()
+        proxy.stop()
+        eventually(lambda: not ads.streams)
+
+
+def test_sigusr1_opens_the_access_log_again(lab):
+    proxy = lab.http(lab.origin())
+    client = lab.client(proxy.port)
+    client.get("/one")
+    proxy.next_log()
+    moved = proxy.access_log.with_suffix(".old")
+    proxy.access_log.rename(moved)
+    proxy.process.send_signal(signal.SIGUSR1)
+    eventually(lambda: client.get("/two") and proxy.access_log.exists())
+    eventually(lambda: "/two" in proxy.access_log.read_text())
+
+
+def test_the_istio_access_log_line_is_complete(lab):
+    proxy = lab.http(lab.origin(), routes=[c.route("/", "origin", name="default")], log=c.ISTIO_FORMAT)
+    lab.client(proxy.port).get("/p?q=1", headers=[("user-agent", "u\"a"), ("x-request-id", "id1"), ("x-forwarded-for", "1.2.3.4")])
+    line = proxy.next_log()
+    assert re.fullmatch(r'\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\] "GET /p\?q=1 HTTP/1\.1" 200 - via_upstream - "-" 0 6 \d+ \d+ "1\.2\.3\.4" '
+                        r'"u"a" "id1" "a" "127\.0\.0\.1:\d+" origin 127\.0\.0\.1:\d+ 127\.0\.0\.1:\d+ 1\.2\.3\.4:0 - default', line), line
+
+
+# ---- admin
+@pytest.fixture
+def proxy(lab):
+    proxy = lab.http(lab.origin("up"), routes=[c.route("/", "up")])
+    lab.client(proxy.port).get("/")
+    return proxy
+
+
+def test_admin_ready_server_info_and_listeners(proxy):
+    ready = proxy.admin("/ready")
+    assert (ready.status, ready.text, ready.get("content-type")) == (200, "LIVE\n", "text/plain; charset=UTF-8")
+    assert ready.get("x-content-type-options") == "nosniff" and "no-cache" in ready.get("cache-control")
+    info = proxy.admin_json("/server_info")
+    assert info["state"] == "LIVE" and info["node"]["id"] and info["command_line_options"]["concurrency"] == 1
+    assert proxy.admin("/listeners").text == f"http::127.0.0.1:{proxy.port}\n"
+    status = proxy.admin_json("/listeners?format=json")["listener_statuses"]
+    assert status == [{"name": "http", "local_address": {"socket_address": {"address": "127.0.0.1", "port_value": proxy.port}}}]
+
+
+def test_admin_clusters(proxy):
+    lines = proxy.admin("/clusters").text.splitlines()
+    assert "up::default_priority::max_connections::1024" in lines and "up::added_via_api::false" in lines
+    host = next(line for line in lines if line.endswith("::rq_total::1")).rsplit("::", 2)[0]
+    assert f"{host}::health_flags::healthy" in lines and f"{host}::cx_active::1" in lines and f"{host}::rq_success::1" in lines
+    one = proxy.admin_json("/clusters?format=json")["cluster_statuses"][0]
+    assert one["name"] == "up" and one["host_statuses"][0]["health_status"] == {"eds_health_status": "HEALTHY"}
+    assert {"type": "GAUGE", "value": "1", "name": "cx_active"} in one["host_statuses"][0]["stats"]
+
+
+def test_admin_stats(proxy):
+    lines = proxy.admin("/stats").text.splitlines()
+    assert "cluster.up.upstream_rq_total: 1" in lines and "http.test.downstream_rq_2xx: 1" in lines and "server.state: 0" in lines
+    assert "cluster.up.upstream_rq_200: 1" in lines
+    assert proxy.admin("/stats?filter=^cluster\\.up\\.upstream_rq_total$").text == "cluster.up.upstream_rq_total: 1\n"
+    assert proxy.admin("/stats?filter=^server.live$&format=json").text == '{"stats":[{"name":"server.live","value":1}]}'
+    bad = proxy.admin("/stats?filter=(")
+    assert bad.status == 400 and bad.text.startswith("Invalid re2 regex")
+    assert all(not line.endswith(": 0") for line in proxy.admin("/stats?usedonly&type=Counters&filter=cluster.up").text.splitlines())
+
+
+def test_admin_prometheus(proxy):
+    eventually(lambda: 'time_count{envoy_cluster_name="up"} 1' in proxy.admin("/stats/prometheus").text, 8)  # Envoy flushes every 5 s
+    for path in ("/stats/prometheus", "/stats?format=prometheus"):
+        lines = proxy.admin(path).text.splitlines()
+        at = lines.index("# TYPE envoy_cluster_upstream_rq_total counter")
+        assert lines[at + 1] == 'envoy_cluster_upstream_rq_total{envoy_cluster_name="up"} 1'
+        assert 'envoy_http_downstream_rq_xx{envoy_response_code_class="2",envoy_http_conn_manager_prefix="test"} 1' in lines
+        assert 'envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="up",le="+Inf"} 1' in lines
+        assert "envoy_server_live{} 1" in lines and "" not in lines
+
+
+def test_admin_config_dump(proxy):
+    dump = proxy.admin_json("/config_dump")["configs"]
+    kinds = [x["@type"].rsplit(".", 1)[1] for x in dump]
+    assert kinds == ["BootstrapConfigDump", "ClustersConfigDump", "ListenersConfigDump", "ScopedRoutesConfigDump", "RoutesConfigDump",
+                     "SecretsConfigDump"]
+    assert "EndpointsConfigDump" in [x["@type"].rsplit(".", 1)[1] for x in proxy.admin_json("/config_dump?include_eds")["configs"]]
+    one = proxy.admin_json("/config_dump?resource=static_clusters")["configs"]
+    assert one[0]["cluster"]["name"] == "up" and one[0]["@type"].endswith("ClustersConfigDump.StaticCluster")
+    assert PINNACE == ENVOY or one == proxy.admin_json("/config_dump?resource={static_clusters}")["configs"]  # UNLIKE ENVOY: braces are tolerated
+    assert proxy.admin_json("/config_dump?resource=static_clusters&mask=cluster.name")["configs"][0]["cluster"] == {
+        "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": "up"}
+    assert proxy.admin("/config_dump?resource=dynamic_listeners").text == "{}\n"
+    eds = proxy.admin_json("/config_dump?include_eds&resource=static_endpoint_configs")["configs"]
+    assert eds[0]["endpoint_config"]["cluster_name"] == "up"
+
+
+@pytest.mark.parametrize("path, status, body", [
+    ("/config_dump?resource=bogus", 404, "bogus not found in config dump"),
+    ("/config_dump?resource=bootstrap", 400, "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field"),
+    ("/config_dump?mask=bogus", 400, "FieldMask bogus could not be successfully applied to any configs."),
+    ("/quitquitquit", 405, "Method GET not allowed, POST required."), ("/logging", 405, "Method GET not allowed, POST required."),
+    ("/nope", 404, None)])
+def test_admin_refuses(proxy, path, status, body):
+    answer = proxy.admin(path)
+    assert answer.status == status and (body is None or answer.text == body)
+
+
+def test_admin_logging_changes_levels(proxy):
+    answer = proxy.admin("/logging?level=debug", "POST")
+    assert answer.status == 200 and answer.text.startswith("active loggers:\n") and "  http: debug\n" in answer.text
+    assert proxy.admin("/logging?level=bogus", "POST").status == 400
+
+
+def test_admin_healthcheck_fail_shows_in_ready(proxy):
+    assert proxy.admin("/healthcheck/fail", "POST").text == "OK\n"
+    assert (proxy.admin("/ready").status, proxy.admin("/ready").text) == (503, "DRAINING\n")
+    proxy.admin("/healthcheck/ok", "POST")
+    assert proxy.admin("/ready").text == "LIVE\n"
+
+
+def test_admin_drain_listeners_refuses_new_and_closes_old_politely(lab, proxy):
+    client = lab.client(proxy.port)
+    client.get("/")
+    assert proxy.admin("/drain_listeners", "POST").text == "OK\n"
+
+    def refused():
+        try:
+            lab.client(proxy.port).close()
+        except ConnectionRefusedError:
+            return True
+    eventually(refused)
+    answer = client.get("/")
+    assert (answer.status, answer.get("connection")) == (200, "close")
+    assert proxy.admin("/ready").text == "LIVE\n"
+
+
+def test_admin_quitquitquit_ends_it(proxy):
+    assert proxy.admin("/quitquitquit", "POST").text == "OK\n"
+    assert proxy.wait_exit() == 0
