@@ -14,7 +14,7 @@ from demo.scene import WORKLOADS, Scene
 FIELDS = ("time", "request", "code", "flags", "details", "termination", "failure", "received", "sent", "duration",
           "upstream_time", "forwarded_for", "agent", "request_id", "authority", "upstream_host", "cluster",
           "upstream_local", "downstream_local", "downstream_remote", "server_name", "route")
-TOKEN = re.compile(r'\[[^\]]*\]|"[^"]*"|\S+')
+TOKEN = re.compile(r'\[[^\]]*\]|"(?:\\.|[^"\\])*"|\S+')
 POD_OF_ADDRESS = {workload.address: workload.name for workload in WORKLOADS}
 
 

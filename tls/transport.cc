@@ -226,7 +226,7 @@ Transport::Status Transport::failed() {
     bool nobody = ERR_GET_REASON(ERR_peek_error()) == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE;
     fault_ = nobody ? net::TlsFault::kNoCertificate : net::TlsFault::kOther;
   }
-  failure_ = "TLS_error:|" + (verify_failure_.empty() ? openssl_errors() : verify_failure_);
+  failure_ = "TLS_error:|" + (verify_failure_.empty() ? openssl_errors() : verify_failure_) + ":TLS_error_end";
   ERR_clear_error();
   return Status::kFailed;
 }

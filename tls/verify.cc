@@ -45,7 +45,7 @@ std::string check_sans(X509* certificate, const std::vector<model::SanMatcher>& 
     if ((any || matcher.type == SanType::kIp) && std::any_of(names.ip.begin(), names.ip.end(), takes)) return {};
     wanted += (wanted.empty() ? "" : " or ") + matcher.matcher.describe();
   }
-  return "the peer's certificate is for " + listed(names) + "; wanted " + wanted;
+  return "the peer has [" + listed(names) + "], wanted [" + wanted + "]";
 }
 
 std::string check_pins(X509* certificate, const std::vector<std::string>& hashes, const std::vector<std::string>& spkis) {

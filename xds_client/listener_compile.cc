@@ -80,6 +80,7 @@ Result<ChainPtr> filter_chain(const pb::FilterChain& proto, const model::Listene
   if (chain->filters.size() != 1) {
     return error(chain->filters.empty() ? "filters: empty" : "filters: only one (terminal) network filter is supported yet");
   }
+  if (chain->tls) chain->tls->wants_peer_pem = chain->filters.back()->wants_peer_certificate();
   return ChainPtr(std::move(chain));
 }
 

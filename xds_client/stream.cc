@@ -36,6 +36,7 @@ void XdsStream::on_message(const std::string& message) {
   if (!std::exchange(responded_, true)) {
     if (failures_ > 0) PN_LOG(kInfo, "xds", "{}: connected again", settings_.label);
     failures_ = 0;
+    if (changed_) changed_(true);
   }
   auto batch = subscription_.receive(message);
   if (!batch) {
@@ -47,6 +48,7 @@ void XdsStream::on_message(const std::string& message) {
 
 void XdsStream::on_closed(const std::string& why) {
   transport_.reset();
+  if (responded_ && changed_) changed_(false);
   subscription_.stream_closed();
   // Full jitter over an exponential ceiling: proxies that lost the same control plane do not come back in step.
   uint64_t ceiling = std::min<uint64_t>(30000, uint64_t{500} << std::min(failures_, 6u));

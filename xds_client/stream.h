@@ -31,6 +31,8 @@ class XdsStream {
   // Sends what the subscription has to say.
   void flush();
   bool connected() const { return responded_; }
+  // Called when the stream begins to answer and when it ends.
+  void on_connected_change(std::function<void(bool)> changed) { changed_ = std::move(changed); }
 
  private:
   void connect();
@@ -42,6 +44,7 @@ class XdsStream {
   Settings settings_;
   Subscription subscription_;
   std::function<void(Batch)> on_batch_;
+  std::function<void(bool)> changed_;
   std::unique_ptr<Transport> transport_;
   boost::asio::steady_timer timer_;
   base::Rng rng_;

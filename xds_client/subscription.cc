@@ -44,6 +44,7 @@ std::vector<std::string> Subscription::take_outgoing() { return std::exchange(ou
 
 void Subscription::stream_opened() {
   open_ = true;
+  stream_++;
   node_sent_ = false;
   outgoing_.clear();
   for (auto& wanted : types_) {
@@ -110,6 +111,7 @@ Result<Batch> Subscription::receive(const std::string& message) {
   if (found == types_.end()) return error("a response of type " + batch.type_url + ", which was not asked for");
   batch.complete = !delta_ && found->all;
   found->nonce = batch.nonce;
+  batch.stream = stream_;
   return batch;
 }
 
@@ -119,7 +121,8 @@ void Subscription::answer(const Batch& batch, const std::string& rejected) {
     // Rejected resources count as known too: the server need not send them again until they change.
     for (const auto& resource : batch.resources) answered.known[resource.name] = resource.version;
     for (const auto& name : batch.removed) answered.known.erase(name);
-    if (!open_) return;
+    // A nonce means something on its own stream only; compiling may outlast it.
+    if (!open_ || batch.stream != stream_) return;
     discovery::DeltaDiscoveryRequest request;
     request.set_type_url(batch.type_url);
     request.set_response_nonce(batch.nonce);
@@ -131,7 +134,7 @@ void Subscription::answer(const Batch& batch, const std::string& rejected) {
     return;
   }
   if (rejected.empty()) answered.version = batch.version;
-  if (!open_ || answered.nonce != batch.nonce) return;  // a newer response is already here and will be answered
+  if (!open_ || batch.stream != stream_ || answered.nonce != batch.nonce) return;  // a newer response is already here and will be answered
   ask_sotw(answered, rejected);
 }
 

@@ -29,6 +29,7 @@ struct Batch {
   std::string version;              // system_version_info or version_info
   std::vector<Resource> resources;
   std::vector<std::string> removed; // delta only
+  uint64_t stream = 0;              // which opening of the stream it came on
   bool complete = false;            // SotW wildcard: resources not named here are gone
 };
 
@@ -70,6 +71,7 @@ class Subscription {
   bool delta_;
   envoy::config::core::v3::Node node_;
   bool open_ = false;
+  uint64_t stream_ = 0;  // counts stream_opened()
   bool node_sent_ = false;
   std::vector<Type> types_;  // in the order they were first wanted
   std::vector<std::string> outgoing_;

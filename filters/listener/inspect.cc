@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace pinnace::filters::listener {
 namespace {
@@ -42,25 +43,34 @@ constexpr uint8_t kHandshakeRecord = 22;
 constexpr uint8_t kClientHello = 1;
 constexpr size_t kServerName = 0, kAlpn = 16;
 
-void read_server_name(Bytes extension, TlsFacts& facts) {
-  Reader list(Reader(extension).counted(2));
-  while (list.ok() && !list.empty()) {
+// RFC 6066 3. False: malformed, and so is the hello. A NUL would let two readers see two names.
+bool read_server_name(Bytes extension, TlsFacts& facts) {
+  Reader outer(extension);
+  Reader list(outer.counted(2));
+  if (!outer.ok() || !outer.empty() || list.empty()) return false;
+  while (!list.empty()) {
     size_t type = list.number(1);
     Bytes name = list.counted(2);
-    if (!list.ok() || type != 0) continue;
+    if (!list.ok() || type != 0 || !facts.server_name.empty()) return false;
+    if (name.empty() || name.size() > 255 || std::find(name.begin(), name.end(), 0) != name.end()) return false;
     facts.server_name.assign(name.begin(), name.end());
     std::transform(facts.server_name.begin(), facts.server_name.end(), facts.server_name.begin(),
                    [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; });
-    return;
   }
+  return true;
 }
 
-void read_alpn(Bytes extension, TlsFacts& facts) {
-  Reader list(Reader(extension).counted(2));
-  while (list.ok() && !list.empty()) {
+// RFC 7301 3.1.
+bool read_alpn(Bytes extension, TlsFacts& facts) {
+  Reader outer(extension);
+  Reader list(outer.counted(2));
+  if (!outer.ok() || !outer.empty() || list.empty()) return false;
+  while (!list.empty()) {
     Bytes name = list.counted(1);
-    if (list.ok()) facts.alpn.emplace_back(name.begin(), name.end());
+    if (!list.ok() || name.empty()) return false;
+    facts.alpn.emplace_back(name.begin(), name.end());
   }
+  return true;
 }
 
 Inspection read_hello(Bytes hello, TlsFacts& facts) {
@@ -72,13 +82,15 @@ Inspection read_hello(Bytes hello, TlsFacts& facts) {
   if (!reader.ok()) return Inspection::kNo;
   if (reader.empty()) return Inspection::kYes;  // a hello without extensions
   Reader extensions(reader.counted(2));
-  if (!reader.ok()) return Inspection::kNo;
-  while (extensions.ok() && !extensions.empty()) {
+  if (!reader.ok() || !reader.empty()) return Inspection::kNo;
+  bool seen_name = false, seen_alpn = false;
+  while (!extensions.empty()) {
     size_t type = extensions.number(2);
     Bytes body = extensions.counted(2);
     if (!extensions.ok()) return Inspection::kNo;
-    if (type == kServerName) read_server_name(body, facts);
-    if (type == kAlpn) read_alpn(body, facts);
+    // RFC 8446 4.2: no extension twice.
+    if (type == kServerName && (std::exchange(seen_name, true) || !read_server_name(body, facts))) return Inspection::kNo;
+    if (type == kAlpn && (std::exchange(seen_alpn, true) || !read_alpn(body, facts))) return Inspection::kNo;
   }
   return Inspection::kYes;
 }
@@ -102,7 +114,11 @@ Inspection inspect_tls(Bytes bytes, TlsFacts& facts) {
     if (joined.size() >= 4) {
       size_t need = 4 + (static_cast<size_t>(joined[1]) << 16 | static_cast<size_t>(joined[2]) << 8 | joined[3]);
       if (need > kMaxPeek) return Inspection::kNo;
-      if (joined.size() >= need) return read_hello(Bytes(joined).subspan(4, need - 4), facts);
+      if (joined.size() >= need) {
+        Inspection answer = read_hello(Bytes(joined).subspan(4, need - 4), facts);
+        if (answer == Inspection::kNo) facts = {};
+        return answer;
+      }
     }
     if (!whole_record) return bytes.size() >= kMaxPeek ? Inspection::kNo : Inspection::kNeedMore;
     rest = rest.subspan(5 + length);
@@ -118,9 +134,11 @@ Inspection inspect_http(Bytes bytes, std::string& protocol) {
     return Inspection::kYes;
   }
   // A request line: METHOD SP target SP HTTP/1.x CRLF.
-  static constexpr std::string_view kMethods[] = {"GET",   "HEAD",  "POST",   "PUT",      "DELETE",   "CONNECT",   "OPTIONS",
-                                                  "TRACE", "PATCH", "PURGE",  "PROPFIND", "PROPPATCH", "MKCOL",    "COPY",
-                                                  "MOVE",  "LOCK",  "UNLOCK", "SEARCH",   "REPORT",   "SUBSCRIBE", "NOTIFY"};
+  static constexpr std::string_view kMethods[] = {
+      "GET",     "HEAD",       "POST",     "PUT",       "DELETE", "CONNECT",     "OPTIONS",   "TRACE",  "PATCH",
+      "ACL",     "BIND",       "CHECKOUT", "COPY",      "LINK",   "LOCK",        "MERGE",     "MOVE",   "MKACTIVITY",
+      "MSEARCH", "MKCALENDAR", "MKCOL",    "NOTIFY",    "PURGE",  "PROPFIND",    "PROPPATCH", "REBIND", "REPORT",
+      "SEARCH",  "SOURCE",     "UNBIND",   "SUBSCRIBE", "UNLINK", "UNSUBSCRIBE", "UNLOCK"};
   size_t space = text.find(' ');
   std::string_view method = text.substr(0, space);
   bool known = std::any_of(std::begin(kMethods), std::end(kMethods), [&](std::string_view name) {

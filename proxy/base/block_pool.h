@@ -20,7 +20,7 @@ class BlockPool {
   static constexpr size_t kBlockSize = 16 * 1024;
   static constexpr size_t kMaxFree = 64;  // 1 MiB is kept for reuse; the rest goes back
 
-  struct Block {
+  struct alignas(std::max_align_t) Block {
     Block* next = nullptr;  // in a Chain, or in the free list
     BlockPool* pool = nullptr;
     uint32_t begin = 0, end = 0;  // the bytes in use

@@ -8,7 +8,7 @@ void Timer::arm(uint64_t delay_ms) {
   constexpr uint64_t kForever = uint64_t{1} << 40;
   if (delay_ms == 0) delay_ms = 1;
   if (delay_ms > kForever) delay_ms = kForever;
-  deadline_ = wheel_->now_ + delay_ms;
+  deadline_ = wheel_->real_now_ + delay_ms;
   if (linked() && slotted_ <= deadline_) return;
   unlink();
   wheel_->insert(*this);
@@ -29,6 +29,11 @@ bool TimerWheel::next_slot(uint64_t& tick, int& level) const {
   for (level = 0; level < kLevels; level++) {
     int digit = static_cast<int>((now_ >> (kBits * level)) & (kSlots - 1));
     uint64_t ahead = digit == kSlots - 1 ? 0 : occupied_[level] >> (digit + 1) << (digit + 1);
+    // A slot whose timers were all cancelled is no reason to wake.
+    while (ahead != 0 && slots_[level][static_cast<unsigned>(std::countr_zero(ahead))].empty()) {
+      occupied_[level] &= ~(ahead & -ahead);
+      ahead &= ahead - 1;
+    }
     if (ahead == 0) continue;
     int shift = kBits * (level + 1);
     tick = ((now_ >> shift) << shift) | (uint64_t(std::countr_zero(ahead)) << (kBits * level));
@@ -40,6 +45,7 @@ bool TimerWheel::next_slot(uint64_t& tick, int& level) const {
 void TimerWheel::advance(uint64_t now_ms) {
   uint64_t tick;
   int level;
+  if (now_ms > real_now_) real_now_ = now_ms;
   while (next_slot(tick, level) && tick <= now_ms) {
     now_ = tick;
     auto slot = static_cast<int>((tick >> (kBits * level)) & (kSlots - 1));

@@ -46,9 +46,9 @@ class Timer : private ListLink {
 
 class TimerWheel {
  public:
-  explicit TimerWheel(uint64_t now_ms) : now_(now_ms) {}
+  explicit TimerWheel(uint64_t now_ms) : now_(now_ms), real_now_(now_ms) {}
 
-  uint64_t now() const { return now_; }
+  uint64_t now() const { return real_now_; }
   // Moves time on to `now_ms` and calls what is due, in order of time.
   void advance(uint64_t now_ms);
   // Milliseconds until the wheel must be looked at again; -1 when no timer is armed.
@@ -64,8 +64,9 @@ class TimerWheel {
   // The tick of the next slot that holds timers, and its level; false when all are empty.
   bool next_slot(uint64_t& tick, int& level) const;
 
-  uint64_t now_;
-  std::array<uint64_t, kLevels> occupied_{};
+  uint64_t now_;       // the tick that is being looked at
+  uint64_t real_now_;  // what delays count from: after a stall ahead of now_
+  mutable std::array<uint64_t, kLevels> occupied_{};
   mutable std::array<std::array<IntrusiveList<Timer>, kSlots>, kLevels> slots_;
 };
 

@@ -75,6 +75,8 @@ class NetworkFilterConfig {
   virtual std::unique_ptr<Session> create(WorkerContext& worker, Accepted&& accepted) const = 0;
   // The route configurations (RDS names) that must be there before the chain serves.
   virtual void route_dependencies(std::vector<std::string>&) const {}
+  // The client's certificate itself is passed on (x-forwarded-client-cert Cert=).
+  virtual bool wants_peer_certificate() const { return false; }
 };
 
 }  // namespace pinnace::filter

@@ -1,5 +1,7 @@
 #include "proxy/http/header_map.h"
 
+#include <utility>
+
 namespace pinnace::http {
 
 void HeaderMap::add(HeaderId id, std::string_view name, std::string_view value) {
@@ -39,9 +41,10 @@ bool HeaderMap::join_if(Match match, base::Arena& arena, std::string_view& value
   if (count < 2) return count == 1;
   char* text = arena.take_chars(length);
   size_t at = 0;
+  bool first = true;
   for (const Header& field : *this) {
     if (!match(field)) continue;
-    if (at > 0) text[at++] = ',';
+    if (!std::exchange(first, false)) text[at++] = ',';
     std::memcpy(text + at, field.value.data(), field.value.size());
     at += field.value.size();
   }
@@ -73,8 +76,8 @@ void HeaderMap::remove_if(Match match) {
   for (uint32_t i = 0; i < size_; i++) {
     if (match(fields_[i])) {
       bytes_ -= fields_[i].name.size() + fields_[i].value.size();
-    } else {
-      fields_[kept++] = fields_[i];
+    } else if (kept++ != i) {
+      fields_[kept - 1] = fields_[i];
     }
   }
   if (kept == size_) return;
@@ -92,23 +95,31 @@ void HeaderMap::remove(std::string_view name) {
   remove_if([&](const Header& field) { return field.name == name; });
 }
 
+// The first field of the name takes the value where it stands; the others go.
+void HeaderMap::set_at(uint32_t at, std::string_view value) {
+  bytes_ += value.size();
+  bytes_ -= fields_[at].value.size();
+  fields_[at].value = value;
+  HeaderId id = fields_[at].id;
+  std::string_view name = fields_[at].name;
+  const Header* kept = fields_ + at;
+  bool more = false;
+  for (uint32_t i = at + 1; i < size_ && !more; i++) more = fields_[i].id == id && fields_[i].name == name;
+  if (more) remove_if([&](const Header& field) { return &field != kept && field.id == id && field.name == name; });
+}
+
 void HeaderMap::set(HeaderId id, std::string_view value) {
   uint16_t at = first_[static_cast<size_t>(id)];
   if (at == kNone) return add(id, value);
-  for (uint32_t i = at + 1u; i < size_; i++) {
-    if (fields_[i].id == id) {  // more than one: rare
-      remove(id);
-      return add(id, value);
-    }
-  }
-  bytes_ += value.size() - fields_[at].value.size();
-  fields_[at].value = value;
+  set_at(at, value);
 }
 
 void HeaderMap::set(std::string_view name, std::string_view value) {
   HeaderId id = header_id(name);
   if (id != HeaderId::kOther) return set(id, value);
-  remove(name);
+  for (uint32_t i = 0; i < size_; i++) {
+    if (fields_[i].name == name) return set_at(i, value);
+  }
   add(HeaderId::kOther, name, value);
 }
 

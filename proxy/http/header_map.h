@@ -64,6 +64,7 @@ class HeaderMap {
   template <class Match>
   bool join_if(Match match, base::Arena& arena, std::string_view& value) const;
   void reindex();
+  void set_at(uint32_t at, std::string_view value);
 
   base::Arena* arena_;
   Header* fields_ = nullptr;

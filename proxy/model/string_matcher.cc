@@ -54,7 +54,7 @@ bool StringMatcher::matches(std::string_view value) const {
 
 std::string StringMatcher::describe() const {
   static constexpr const char* kKinds[] = {"exact", "prefix", "suffix", "contains", "regex"};
-  return std::string(kKinds[static_cast<size_t>(kind_)]) + " \"" + text_ + "\"";
+  return std::string(kKinds[static_cast<size_t>(kind_)]) + " " + text_;
 }
 
 }  // namespace pinnace::model

@@ -71,7 +71,7 @@ class Lab:
         for client in self.clients:
             client.close()
         errors = []
-        for proxy in self.proxies:
+        for proxy in reversed(self.proxies):  # who dials goes before who is dialled
             try:
                 proxy.stop()
             except AssertionError as error:

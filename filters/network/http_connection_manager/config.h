@@ -84,6 +84,7 @@ class HcmConfig final : public filter::NetworkFilterConfig {
   void route_dependencies(std::vector<std::string>& names) const override {
     if (!settings_.rds_name.empty()) names.push_back(settings_.rds_name);
   }
+  bool wants_peer_certificate() const override { return settings_.cert_pem; }
   const Settings& settings() const { return settings_; }
   const net::ByteStats& bytes() const { return bytes_; }
 

@@ -23,7 +23,7 @@ TcpSession::TcpSession(const TcpProxyConfig& config, filter::WorkerContext& work
   info_.requested_server_name = accepted_.server_name;
   idle_timer_.init(loop.timers(), [](void* self) { static_cast<TcpSession*>(self)->on_idle(); }, this);
   duration_timer_.init(loop.timers(), [](void* self) {
-    static_cast<TcpSession*>(self)->info_.details = "max_connection_duration_reached";
+    static_cast<TcpSession*>(self)->info_.set(Flag::kDurationTimeout);
     static_cast<TcpSession*>(self)->end(false);
   }, this);
   connection().set_callbacks(downstream_side_);
@@ -52,7 +52,6 @@ void TcpSession::on_downstream_ready() {
 }
 
 void TcpSession::connect() {
-  attempts_++;
   const model::WeightedCluster* chosen = &settings().clusters[0];
   if (settings().clusters.size() > 1) {
     uint64_t at = worker_.loop.rng().below(settings().total_weight);
@@ -62,12 +61,12 @@ void TcpSession::connect() {
       at -= candidate.weight;
     }
   }
-  info_.cluster_name = chosen->name;
   upstream::Cluster* cluster = worker_.clusters.find(chosen->cluster_id);
   if (!cluster) {
     worker_.loop.cells().add(settings().stats.cx_no_route);
-    return fail(Flag::kNoClusterFound, "cluster_not_found");
+    return fail(Flag::kNoClusterFound);
   }
+  info_.cluster_name = chosen->name;
   cluster_ = cluster->config_ref();
   const model::ClusterStats& stats = cluster_->stats;
   upstream::PickContext context;
@@ -75,15 +74,16 @@ void TcpSession::connect() {
   host_ = cluster->pick(context).host;
   if (!host_) {
     worker_.loop.cells().add(stats.cx_none_healthy);
-    return fail(Flag::kNoHealthyUpstream, "no_healthy_upstream");
+    return fail(Flag::kNoHealthyUpstream);
   }
   if (cluster_->breakers.max_connections != model::CircuitBreakers::kUnlimited &&
       cluster_->counts->connections.fetch_add(1, std::memory_order_relaxed) >= cluster_->breakers.max_connections) {
     cluster_->counts->connections.fetch_sub(1, std::memory_order_relaxed);
     worker_.loop.cells().add(stats.cx_overflow);
     host_ = nullptr;
-    return fail(Flag::kUpstreamOverflow, "upstream_overflow");
+    return fail(Flag::kUpstreamOverflow);
   }
+  info_.attempts++;
   upstream_host_ = host_->endpoint->text;
   info_.upstream_host = upstream_host_;
   host_->active_connections++;
@@ -142,13 +142,15 @@ void TcpSession::maybe_finish() {
 void TcpSession::on_downstream_close(net::CloseReason reason) {
   if (ended_) return;
   note_tls_failure(reason, worker_.loop.cells());
-  info_.set(Flag::kDownstreamTermination);
   end(true);
 }
 
 void TcpSession::on_upstream_close(net::CloseReason reason) {
   if (ended_) return;
-  if (connected_) return end(reason == net::CloseReason::kPeerReset);
+  if (connected_) {
+    info_.set(Flag::kUpstreamRemoteReset);
+    return end(true);
+  }
   worker_.loop.cells().add(cluster_->stats.cx_connect_fail);
   if (reason == net::CloseReason::kConnectTimeout) worker_.loop.cells().add(cluster_->stats.cx_connect_timeout);
   host_->connect_failures++;
@@ -156,7 +158,7 @@ void TcpSession::on_upstream_close(net::CloseReason reason) {
   info_.upstream_failure = failure_;
   info_.set(Flag::kUpstreamConnectionFailure);
   info_.set(Flag::kUpstreamRetryLimitExceeded);  // ENVOY: the connect attempts are used up
-  fail(Flag::kUpstreamConnectionFailure, "");
+  fail(Flag::kUpstreamConnectionFailure);
 }
 
 void TcpSession::on_idle() {
@@ -165,9 +167,8 @@ void TcpSession::on_idle() {
   end(false);
 }
 
-void TcpSession::fail(Flag flag, std::string_view why) {
+void TcpSession::fail(Flag flag) {
   info_.set(flag);
-  if (!why.empty()) info_.details = why;
   end(false);
 }
 

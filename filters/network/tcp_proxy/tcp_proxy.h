@@ -84,7 +84,7 @@ class TcpSession final : public filter::Session {
     if (settings().idle_timeout_ms > 0) idle_timer_.arm(settings().idle_timeout_ms);
   }
   void on_idle();
-  void fail(http::Flag flag, std::string_view why);
+  void fail(http::Flag flag);
   void maybe_finish();
   void end(bool reset);
 
@@ -100,7 +100,6 @@ class TcpSession final : public filter::Session {
   http::StreamInfo info_;
   base::Address local_;
   std::string upstream_host_, failure_;
-  uint32_t attempts_ = 0;
   bool connected_ = false;
   bool downstream_eof_ = false, upstream_eof_ = false;
   bool ended_ = false;
