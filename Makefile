@@ -28,7 +28,8 @@ test-unit: build ## tests without sockets
 	$(BUILD)/$(PRESET)/bin/translator_tests --gtest_brief=1
 
 PYTEST = PINNACE_BUILD=$(BUILD)/$(PRESET) PINNACE_BIN=$(abspath $(BUILD)/$(PRESET)/bin/pinnace) \
-         $(PYTHON) -m pytest -q -p no:cacheprovider --timeout 120
+         $(PYTHON) -m pytest -q -p no:cacheprovider --timeout 120 -c tests/pytest.ini --rootdir tests \
+         $(if $(filter-out release dev,$(PRESET)),-m "not release_only")
 
 test-direct: build ## the proxy with real sockets, TLS and xDS servers on loopback
 	$(PYTEST) tests/direct

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from demo.dumps import Behind, Dump
 from demo.hops import Hop, follow
-from demo.scene import (APP, CLIENT, EGRESS, FRONTEND, INGRESS, LEDGER, OUTSIDE, PARTNER, PYTHON, REVIEWS_V1, REVIEWS_V2,
-                        WEATHER, Scene)
+from demo.scene import (APP, CLIENT, EGRESS, FRONTEND, INGRESS, LEDGER, OUTSIDE, PARTNER, PYTHON, REVIEWS_V1,
+                        REVIEWS_V2, WEATHER, Scene)
 
 SPIFFE = "spiffe://cluster.local/ns/{}/sa/{}"
 FRONTEND_ID = SPIFFE.format("default", "frontend")
@@ -28,7 +28,8 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as connection:
 
 @dataclass
 class Told:
-    """A request and all that is known of it. `seen` is (peer's identity, own) as the last proxy told its application."""
+    """A request and all that is known of it. `seen` is (peer's identity, own), as x-forwarded-client-cert tells the
+    application."""
 
     title: str
     sender: str
@@ -73,7 +74,8 @@ class Flows:
 
     def service_to_service(self) -> Told:
         path = f"/?{secrets.token_hex(4)}"
-        told = Told("Service to service, HTTP", FRONTEND, f"curl http://reviews:9080{path}   (by frontend's application)")
+        told = Told("Service to service, HTTP", FRONTEND,
+                    f"curl http://reviews:9080{path}   (by frontend's application)")
         document = self._call(told, "http://reviews:9080" + path)
         version = document.get("version", "v1")
         target = {"v1": REVIEWS_V1, "v2": REVIEWS_V2}[version]
@@ -81,7 +83,7 @@ class Flows:
                                  (target, "inbound|9080||")])
         self._answered(told, document, "reviews")
         self._mutual(told, 0, FRONTEND_ID, SPIFFE.format("default", "reviews-" + version))
-        self._from(told, 0, "VirtualService default/reviews", "DestinationRule default/reviews", "Service default/reviews")
+        self._from(told, 0, *(f"{kind} default/reviews" for kind in ("VirtualService", "DestinationRule", "Service")))
         self._from(told, 1, "PeerAuthentication default/default")
         return told
 
@@ -91,8 +93,9 @@ class Flows:
         own, *lines = done.stdout.splitlines() or [""]
         told.answer = " / ".join(lines) or (done.stderr.strip().splitlines() or ["nothing"])[-1]
         told.check("the server's greeting comes, then its echo", lines == ["hello from ledger v1", "a line"])
-        told.hops = follow(self.scene, lambda hop: own != "" and hop.pod == FRONTEND and hop.downstream_remote == own, 2)
-        self._compare(told, [(FRONTEND, "outbound|7000||ledger.default.svc.cluster.local"), (LEDGER, "inbound|7000||")])
+        told.hops = follow(self.scene, lambda hop: hop.pod == FRONTEND and hop.downstream_remote == own, 2)
+        self._compare(told, [(FRONTEND, "outbound|7000||ledger.default.svc.cluster.local"),
+                             (LEDGER, "inbound|7000||")])
         self._mutual(told, 0, FRONTEND_ID, SPIFFE.format("default", "ledger"))
         self._from(told, 0, "Service default/ledger")
         self._from(told, 1, "PeerAuthentication default/default")
@@ -123,7 +126,8 @@ class Flows:
         document = self._call(told, "http://weather.example.org" + path)
         self._trace(told, path, [(FRONTEND, "PassthroughCluster")], end=f"{OUTSIDE[WEATHER]}:80")
         self._answered(told, document, "weather")
-        told.check("it goes straight out, by the rule for unknown hosts", [hop.route for hop in told.hops] == ["allow_any"])
+        told.check("it goes straight out, by the rule for unknown hosts",
+                   [hop.route for hop in told.hops] == ["allow_any"])
         return told
 
     def plain_refused(self) -> Told:
@@ -135,9 +139,11 @@ class Flows:
         own = done.stdout.splitlines()[-1]
         told.hops = follow(self.scene, lambda hop: hop.downstream_remote == own, 1)
         told.answer = done.stderr.strip() or done.stdout.splitlines()[0]
-        told.check("the connection ends without an answer", done.returncode in (52, 56) and done.stdout.strip() == own)
+        told.check("the connection ends without an answer",
+                   done.returncode in (52, 56) and done.stdout.strip() == own)
         told.check("the proxy names the reason: NR filter_chain_not_found",
-                   [(hop.pod, hop.flags, hop.details) for hop in told.hops] == [(REVIEWS_V1, "NR", "filter_chain_not_found")])
+                   [(hop.pod, hop.flags, hop.details) for hop in told.hops]
+                   == [(REVIEWS_V1, "NR", "filter_chain_not_found")])
         told.check("the application saw nothing of it", self.scene.apps[REVIEWS_V1].output() == before)
         return told
 
@@ -150,7 +156,8 @@ class Flows:
         return {line: lines.count(line) for line in sorted(set(lines))}
 
     def _curl(self, told: Told, pod: str, url: str, *more: str) -> dict:
-        done = self.scene.pods[pod].run(["curl", "-sS", "-m", "15", "-w", "\n%{http_code}", *more, url], uid=APP, timeout=20)
+        argv = ["curl", "-sS", "-m", "15", "-w", "\n%{http_code}", *more, url]
+        done = self.scene.pods[pod].run(argv, uid=APP, timeout=20)
         body, _, code = done.stdout.rpartition("\n")
         told.answer = code if code != "000" else done.stderr.strip()
         told.check("the answer is 200", code == "200")
@@ -161,7 +168,8 @@ class Flows:
 
     def _call(self, told: Told, url: str) -> dict:
         """The application of frontend makes the call; it is asked to from within its own pod, past the proxy."""
-        outer = self._curl(Told("", "", ""), FRONTEND, f"http://127.0.0.1:9080/call?url={url}", "--globoff").get("call", {})
+        asked = self._curl(Told("", "", ""), FRONTEND, f"http://127.0.0.1:9080/call?url={url}", "--globoff")
+        outer = asked.get("call", {})
         told.answer = str(outer.get("status", outer.get("error", "no answer")))
         told.check("the answer is 200", outer.get("status") == 200)
         return outer["body"] if isinstance(outer.get("body"), dict) else {}

@@ -1,7 +1,7 @@
 """What became of one request: the line that each proxy on its way logged, in order.
 
-Proxies keep the x-request-id of a request from inside the mesh; a gateway gives one that comes from elsewhere its own.
-So lines are joined by the id, and across a change of it by path and by the endpoint that the hop before chose.
+Sidecars keep the x-request-id of a request; a gateway gives it a new one. So lines are joined by the id, and across a
+change of it by path and connection.
 """
 
 import re
@@ -53,7 +53,8 @@ class Hop:
     @property
     def direction(self) -> str:
         if self.cluster == "-":  # nothing was chosen: a connection to the pod's own address was coming in
-            return "inbound" if POD_OF_ADDRESS.get(self.downstream_local.rpartition(":")[0]) == self.pod else "outbound"
+            own = POD_OF_ADDRESS.get(self.downstream_local.rpartition(":")[0]) == self.pod
+            return "inbound" if own else "outbound"
         return "inbound" if self.cluster.lower().startswith("inbound") else "outbound"
 
     @property

@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from demo.flows import Flows
+from demo.dumps import Dump
+from demo.flows import Flows, Told
 from demo.pods import PodsUnavailable, Terminated
-from demo.scene import CLIENT, FRONTEND, WORKLOADS, Programs, Scene
+from demo.scene import CLIENT, FRONTEND, WORKLOADS, Programs, Scene, tail
 from demo.show import Show
 
 REVIEWS = "reviews.default.svc.cluster.local"
@@ -26,7 +27,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m demo.run", description=__doc__.splitlines()[0])
     parser.add_argument("--keep", action="store_true", default=os.environ.get("KEEP", "") not in ("", "0"),
                         help="leave the mesh running until Ctrl-C (KEEP=1 does the same)")
-    parser.add_argument("--build", type=Path, default=Path("build/release"), help="where bin/pinnace is (build/release)")
+    parser.add_argument("--build", type=Path, default=Path("build/release"), metavar="DIR",
+                        help="where bin/pinnace is (build/release)")
     wanted = parser.parse_args()
     show = Show()
     try:
@@ -56,12 +58,23 @@ def demonstrate(scene: Scene, show: Show) -> bool:
     for number, story in enumerate(stories, 1):
         told = story()
         show.told(number, told)
+        if not told.good:
+            show_logs(scene, show, told)
         good &= told.good
     good &= move_weight(scene, flows, show, len(stories) + 1)
     good &= memory(scene, show, len(stories) + 2)
     show.line()
     show.verdict("every flow behaved" if good else "not every flow behaved", good)
     return good
+
+
+def show_logs(scene: Scene, show: Show, told: Told) -> None:
+    """What went wrong is likely to stand in the logs of the proxies on the way, which are gone at the end."""
+    for pod in dict.fromkeys([told.sender, *(hop.pod for hop in told.hops)]):
+        if pod in scene.proxies:
+            show.line(f"  log of {pod}, its end:")
+            for line in tail(scene.proxies[pod], 6).splitlines():
+                show.line("    " + line)
 
 
 def move_weight(scene: Scene, flows: Flows, show: Show, number: int) -> bool:
@@ -84,7 +97,6 @@ def move_weight(scene: Scene, flows: Flows, show: Show, number: int) -> bool:
 
 def wait_for_weights(scene: Scene, weights: list[int], deadline: float = 15.0) -> float:
     """Seconds until frontend's proxy routes so; 0 if it never does."""
-    from demo.dumps import Dump
     start = time.monotonic()
     while time.monotonic() < start + deadline:
         if list(Dump(scene, FRONTEND).weights(REVIEWS).values()) == weights:
@@ -110,7 +122,7 @@ def keep(scene: Scene, show: Show) -> None:
         f"{enter} {FRONTEND} -- curl -s http://reviews:9080/",
         f"{enter} {FRONTEND} -- curl -s http://partner.example.com/",
         f"{enter} {FRONTEND} -- curl -s http://weather.example.org/",
-        f"{enter} {FRONTEND} -- curl -s telnet://ledger:7000",
+        f"{enter} {FRONTEND} -- curl -sN telnet://ledger:7000",
         f"{enter} --uid 1337 {FRONTEND} -- curl -sg 'localhost:15000/config_dump?resource={{dynamic_route_configs}}'",
         f"tail -f {scene.mesh.temp}/logs/{FRONTEND}-proxy.log",
         f"$EDITOR {scene.config}/reviews-split.yaml      (the translator watches the folder)",

@@ -210,14 +210,15 @@ class Scene:
         for workload in WORKLOADS:
             while not (self.pods[workload.name].folder / "bootstrap.json").exists():
                 if not self.translator.alive or time.monotonic() > until:
-                    raise RuntimeError(f"the translator wrote no bootstrap of {workload.name}:\n{tail(self.translator)}")
+                    raise RuntimeError(f"no bootstrap of {workload.name} was written:\n{tail(self.translator)}")
                 time.sleep(0.02)
 
     def _make_partner_certificate(self) -> None:
         """The partner's own root, which only the egress gateway is told to trust (credentialName: partner)."""
         folder = self.mesh.temp / "credentials"
         (folder / "partner").mkdir(parents=True)
-        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+        new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+               "-days", "2"]
         root, key = folder / "partner" / "ca.crt", folder / "partner-ca.key"
         for argv in (
             [*new, "-subj", "/O=partner", "-keyout", key, "-out", root],

@@ -32,7 +32,8 @@ class Show:
         self.line(self.paint(text, "bold"))
 
     def verdict(self, what: str, holds: bool) -> None:
-        self.line("  " + (self.paint("ok    ", "green") if holds else self.paint("FAILED", "red", "bold")) + " " + what)
+        mark = self.paint("ok    ", "green") if holds else self.paint("FAILED", "red", "bold")
+        self.line(f"  {mark} {what}")
 
     def told(self, number: int, told: Told) -> None:
         self.heading(f"{number}. {told.title}")
@@ -41,7 +42,8 @@ class Show:
             following = told.hops[i + 1] if i + 1 < len(told.hops) else None
             self._hop(i + 1, hop, told.behind[i] if i < len(told.behind) else None, following)
         if told.seen:
-            self.line(f"  seen      x-forwarded-client-cert: {self.paint(told.seen[0], 'yellow')} to {self.paint(told.seen[1], 'yellow')}")
+            peer, own = (self.paint(identity, "yellow") for identity in told.seen)
+            self.line(f"  seen      x-forwarded-client-cert: {peer} to {own}")
         self.line(f"  answer    {self.paint(told.answer, 'bold')}")
         for what, holds in told.checks:
             if not holds:
@@ -78,8 +80,10 @@ class Show:
         if behind.transport == "plain" or hop.direction == "inbound":
             return
         if behind.client:
-            self._detail(behind.transport, f"{self.paint(behind.client, 'yellow')} -> {self.paint(behind.server, 'yellow')}")
-        self._detail("" if behind.client else behind.transport, f"the peer must be {' or '.join(behind.sans) or 'of the root'}")
+            client, server = self.paint(behind.client, "yellow"), self.paint(behind.server, "yellow")
+            self._detail(behind.transport, f"{client} -> {server}")
+        wanted = " or ".join(behind.sans) or "anyone whom the root has signed"
+        self._detail("" if behind.client else behind.transport, f"the peer must be {wanted}")
 
     def _detail(self, name: str, text: str) -> None:
         self.line(f"            {self.paint(name.ljust(8), 'dim')}{text}")

@@ -213,13 +213,13 @@ void Server::gather_hosts(std::function<void(admin::HostStatsMap)> done) {
 
 void Server::drain_listeners(bool inbound_only, bool graceful, bool skip_exit) {
   for (auto& worker : workers_) {
-    worker->post([=](Worker& w) { w.listeners().drain(inbound_only, !graceful && !skip_exit); });
+    worker->post([=](Worker& w) { w.listeners().drain(inbound_only, !graceful && !skip_exit, false); });
   }
   if (!graceful || skip_exit) return;
   drain_timer_.expires_after(std::chrono::seconds(options_.drain_time_s));
   drain_timer_.async_wait([this, inbound_only](boost::system::error_code failed) {
     if (failed) return;
-    for (auto& worker : workers_) worker->post([=](Worker& w) { w.listeners().drain(inbound_only, true); });
+    for (auto& worker : workers_) worker->post([=](Worker& w) { w.listeners().drain(inbound_only, true, false); });
   });
 }
 
@@ -230,7 +230,7 @@ void Server::drain_and_stop() {
   draining_ = true;
   uint64_t limit = std::min<uint64_t>(options_.drain_time_s, 30);
   PN_LOG(kInfo, "main", "draining: at most {} s (a second signal ends at once)", limit);
-  for (auto& worker : workers_) worker->post([](Worker& w) { w.listeners().drain(false, true); });
+  for (auto& worker : workers_) worker->post([](Worker& w) { w.listeners().drain(false, true, true); });
   poll_drained(std::chrono::steady_clock::now() + std::chrono::seconds(limit));
 }
 

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <boost/asio/post.hpp>
+#include <condition_variable>
 #include <deque>
 #include <mutex>
 
@@ -18,6 +19,28 @@ std::string bytes_of(const grpc::ByteBuffer& buffer) {
   return out;
 }
 
+// Counts calls that gRPC still works on: the library must not be taken down under them.
+struct Unfinished {
+  std::mutex mutex;
+  std::condition_variable none;
+  int count = 0;
+
+  void add(int n) {
+    std::lock_guard lock(mutex);
+    count += n;
+    if (count == 0) none.notify_all();
+  }
+  void wait() {
+    std::unique_lock lock(mutex);
+    none.wait_for(lock, std::chrono::seconds(3), [&] { return count == 0; });
+  }
+};
+
+Unfinished& unfinished() {
+  static Unfinished instance;
+  return instance;
+}
+
 // One call. gRPC holds it until OnDone; the owner's end (GrpcTransport) may go earlier.
 class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                    public std::enable_shared_from_this<Call> {
@@ -27,6 +50,7 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
 
   void start(const std::string& method) {
     self_ = shared_from_this();
+    unfinished().add(1);
     // The stream waits for the connection, but not for ever: a control plane that is away is tried again with back-off.
     stub_.PrepareBidiStreamingCall(&context_, method, grpc::StubOptions(), this);
     StartRead(&incoming_);
@@ -64,7 +88,8 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
     post([why](Transport::Events& events) {
       if (events.on_closed) events.on_closed(why);
     });
-    self_.reset();
+    self_.reset();  // may be the last thing that holds this
+    unfinished().add(-1);
   }
 
  private:
@@ -116,9 +141,16 @@ class GrpcTransport final : public Transport {
 }  // namespace
 
 GrpcTransportFactory::GrpcTransportFactory(boost::asio::io_context& control, std::map<std::string, std::string> targets)
-    : control_(control), targets_(std::move(targets)) {}
+    : control_(control), targets_(std::move(targets)) {
+  grpc_init();
+}
 
-GrpcTransportFactory::~GrpcTransportFactory() = default;
+// Ours is the last use of the library: it ends here, with its threads, and not in the middle of the process's own end.
+GrpcTransportFactory::~GrpcTransportFactory() {
+  unfinished().wait();
+  channels_.clear();
+  grpc_shutdown_blocking();
+}
 
 std::unique_ptr<Transport> GrpcTransportFactory::open(const std::string& cluster, const std::string& method,
                                                       Transport::Events events) {

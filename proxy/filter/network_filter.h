@@ -37,8 +37,8 @@ class Session : public base::Deferred {
  public:
   explicit Session(Accepted&& accepted) : accepted_(std::move(accepted)) {}
   virtual void start() = 0;
-  // Lets work in progress finish but begins nothing new.
-  virtual void drain() = 0;
+  // Lets work in progress finish but begins nothing new. With `close_idle` a session without work ends now.
+  virtual void drain(bool close_idle) = 0;
   // Ends now.
   virtual void close() = 0;
 

@@ -96,27 +96,33 @@ void ActiveListener::update(const model::Update::ListenerChange& change) {
   bool draining = false;
   for (auto* session : all_sessions()) {
     if (still_there(&session->chain())) continue;
-    session->drain();
+    session->drain(false);
     draining = true;
   }
   std::erase_if(chains_, [&](const auto& pin) { return !still_there(pin.get()); });
   if (draining && !drain_timer_.armed()) drain_timer_.arm(set_.options().drain_time_ms);
 }
 
-void ActiveListener::stop_accepting() { watched_.clear(); }
+void ActiveListener::stop_accepting() {
+  // What the kernel has accepted is ours to answer; after that, clients are refused.
+  for (auto& socket : watched_) socket->on_event(0);
+  watched_.clear();
+  if (!sockets_) return;
+  for (int fd : sockets_->of(set_.options().worker)) net::stop_listening(fd);
+}
 
 void ActiveListener::retire() {
   retired_ = true;
   watched_.clear();
   sockets_.reset();
   while (!pending_.empty()) pending_.front().abandon();
-  drain_sessions();
+  drain_sessions(false);
   if (!sessions_.empty()) drain_timer_.arm(set_.options().drain_time_ms);
   maybe_finish();
 }
 
-void ActiveListener::drain_sessions() {
-  for (auto* session : all_sessions()) session->drain();
+void ActiveListener::drain_sessions(bool close_idle) {
+  for (auto* session : all_sessions()) session->drain(close_idle);
 }
 
 // A session that is told something may end and leave the list; it stays in memory until the turn ends.

@@ -22,7 +22,7 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
   // No more connections; sessions drain and are closed after the drain time.
   void retire();
   void stop_accepting();
-  void drain_sessions();
+  void drain_sessions(bool close_idle);
   void close_sessions();
   size_t session_count() const { return session_count_; }
 

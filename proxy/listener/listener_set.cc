@@ -34,11 +34,11 @@ void ListenerSet::remove(const std::string& name) {
   listener.retire();
 }
 
-void ListenerSet::drain(bool inbound_only, bool stop_accepting) {
+void ListenerSet::drain(bool inbound_only, bool stop_accepting, bool close_idle) {
   for (auto& [name, listener] : listeners_) {
     if (inbound_only && listener->config().direction != model::TrafficDirection::kInbound) continue;
     if (stop_accepting) listener->stop_accepting();
-    listener->drain_sessions();
+    listener->drain_sessions(close_idle);
   }
 }
 

@@ -33,7 +33,7 @@ class ListenerSet {
   void set(const model::Update::ListenerChange& change);
   void remove(const std::string& name);
   // Sessions finish what they do. With `stop_accepting` the sockets are no longer read.
-  void drain(bool inbound_only, bool stop_accepting);
+  void drain(bool inbound_only, bool stop_accepting, bool close_idle);
   void close_all();
   size_t session_count() const;
 

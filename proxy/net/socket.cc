@@ -52,6 +52,8 @@ Result<int> bind_listener(const Address& address, const ListenOptions& options) 
 
 void start_listening(int fd, int backlog) { ::listen(fd, backlog); }
 
+void stop_listening(int fd) { ::shutdown(fd, SHUT_RDWR); }
+
 int accept(int fd, Address& remote) {
   sockaddr_storage storage;
   socklen_t length = sizeof storage;

@@ -18,6 +18,7 @@ struct ListenOptions {
 // A bound socket. It accepts nothing before start_listening().
 Result<int> bind_listener(const base::Address& address, const ListenOptions& options);
 void start_listening(int fd, int backlog);
+void stop_listening(int fd);
 // One connection, or -1 with errno. `remote` is where it came from.
 int accept(int fd, base::Address& remote);
 // A socket that connects to `remote` from `source` (may be empty). -1 with `failure` set to an errno.

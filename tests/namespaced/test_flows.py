@@ -151,12 +151,14 @@ def make_identity(scene, name, uri, ca=None):
 
 @pytest.mark.parametrize("alpn", ["istio-http/1.1", "http/1.1"])
 @pytest.mark.parametrize("peer, taken", [
-    ("of the mesh", True), ("of another trust domain", False), ("signed by another root", False), ("without any", False)])
+    ("of the mesh", True), ("of another trust domain", False), ("signed by another root", False),
+    ("without any", False)])
 def test_a_sidecar_takes_only_peers_of_its_mesh(scene, peer, taken, alpn):
     ca = scene.mesh.temp / "pods" / "ca"
     identity = {
         "of the mesh": lambda: make_identity(scene, "good", SPIFFE.format("default", "visitor"), ca),
-        "of another trust domain": lambda: make_identity(scene, "wrong", "spiffe://other.domain/ns/default/sa/frontend", ca),
+        "of another trust domain": lambda: make_identity(
+            scene, "wrong", "spiffe://other.domain/ns/default/sa/frontend", ca),
         "signed by another root": lambda: make_identity(scene, "foreign", FRONTEND_ID),
         "without any": list,
     }[peer]()
@@ -174,7 +176,8 @@ def test_a_server_with_the_wrong_identity_is_refused(scene):
     rule = "  host: reviews\n"
     strict = rule + f"  trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL, subjectAltNames: ['{other}']}}}}\n"
     cluster = f"outbound|9080|v1|{REVIEWS}"
-    with edited(scene, "reviews.yaml", (rule, strict), until=lambda dump: other in str(dump.cluster(cluster)), pods=[FRONTEND]):
+    with edited(scene, "reviews.yaml", (rule, strict), pods=[FRONTEND],
+                until=lambda dump: other in str(dump.cluster(cluster))):
         before = scene.apps[REVIEWS_V1].output() + scene.apps[REVIEWS_V2].output()
         status, body = get(scene, FRONTEND, "http://reviews:9080/wrong-server")
         assert status == "503" and "remote connection failure" in body, (status, body)
@@ -184,11 +187,12 @@ def test_a_server_with_the_wrong_identity_is_refused(scene):
     assert get(scene, FRONTEND, "http://reviews:9080/")[0] == "200"
 
 
-@pytest.mark.parametrize("pod", [FRONTEND, LEDGER, EGRESS, INGRESS])
-def test_an_envoy_in_place_of_a_pinnace_agrees_with_the_others(scene, pod):
+@pytest.mark.parametrize("pod, directions", [
+    (FRONTEND, DIRECTIONS), (LEDGER, ["tcp"]), (EGRESS, ["egress_registered"]), (INGRESS, ["ingress"])])
+def test_an_envoy_in_place_of_a_pinnace_agrees_with_the_others(scene, pod, directions):
     with replaced(scene, pod, envoy):
         flows = Flows(scene)
-        for direction in {FRONTEND: DIRECTIONS, LEDGER: ["tcp"], EGRESS: ["egress_registered"], INGRESS: ["ingress"]}[pod]:
+        for direction in directions:
             assert_good(getattr(flows, direction)())
 
 
@@ -227,19 +231,18 @@ def test_no_request_fails_while_the_translator_is_killed_and_restarted(scene):
 
 
 def test_a_proxy_asked_to_end_finishes_what_it_has_begun(scene):
-    """SIGTERM of reviews' sidecars while frontend waits for a slow answer: the answer comes, then the proxy is gone."""
-    for pod in (REVIEWS_V1, REVIEWS_V2):
-        results = []
-        address = scene.pods[pod].address
-        thread = threading.Thread(target=lambda: results.append(get(scene, FRONTEND, "http://reviews:9080/delay/1500")[0]))
-        thread.start()
-        eventually(lambda: "rq_active::1" in scene.admin(FRONTEND, "/clusters"), timeout=5, what="the request is under way")
-        slow = next(p for p in (REVIEWS_V1, REVIEWS_V2) if f"{scene.pods[p].address}:9080::rq_active::1"
-                    in scene.admin(FRONTEND, "/clusters"))
-        scene.proxies[slow].stop(deadline=20)
-        thread.join()
-        assert results == ["200"], address
-        assert scene.proxies[slow].returncode == 0, tail(scene.proxies[slow])
-        scene.start_proxy(scene.pods[slow])
-        scene.wait_ready([slow])
-        break
+    def asked():
+        """The sidecar of reviews that has a request of frontend's."""
+        clusters = scene.admin(FRONTEND, "/clusters")
+        return next((pod for pod in (REVIEWS_V1, REVIEWS_V2)
+                     if f"{scene.pods[pod].address}:9080::rq_active::1" in clusters), None)
+    results = []
+    slow = threading.Thread(target=lambda: results.append(get(scene, FRONTEND, "http://reviews:9080/delay/1500")[0]))
+    slow.start()
+    pod = eventually(asked, what="the request is under way")
+    proxy = scene.proxies[pod]
+    status = proxy.stop(deadline=20)
+    slow.join()
+    scene.start_proxy(scene.pods[pod])
+    scene.wait_ready([pod])
+    assert results == ["200"] and status == 0, tail(proxy, 5)

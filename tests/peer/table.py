@@ -65,4 +65,13 @@ def requests():
 
 
 # Name of the request → why pinnace answers otherwise on purpose. A difference that is not here is a bug.
-DELIBERATE = {}
+STRICT = "strict parsing (RFC 9112): a peer before us may read it otherwise, which is how requests are smuggled: "
+DELIBERATE = {
+    "bare LF": STRICT + "a line ends with CRLF", "one bare LF": STRICT + "a line ends with CRLF", "line \nGET /a HTTP/1.1": STRICT + "a line ends with CRLF",
+    "header x: a\r\n b": STRICT + "section 5.2 lets a server refuse a folded field", "header x: a\rb": STRICT + "a bare CR",
+    "line GET  /a HTTP/1.1": STRICT + "one space between the parts", "line GET /a  HTTP/1.1": STRICT + "one space between the parts",
+    "line GET /a HTTP/1.1 ": STRICT + "nothing after the version", "line GET\t/a\tHTTP/1.1": STRICT + "a space, not a TAB",
+    "two hosts": STRICT + "section 3.2 demands 400 for more than one Host", "header host: b": STRICT + "section 3.2 demands 400 for more than one Host",
+    "chunks 3\r\nabcd\r\n0\r\n\r\n": STRICT + "chunk data longer than its size",
+    "QUERY /a": "Envoy 1.40 knows QUERY in part (it asks for a content-type, 400); pinnace does not know the method (400 too)",
+}

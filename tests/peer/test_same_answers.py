@@ -69,6 +69,8 @@ def ask(proxy, origins, data):
 @pytest.mark.parametrize("name, data", ALL, ids=[n.encode("unicode_escape").decode()[:60] for n, _ in ALL])
 def test_envoy_and_pinnace_agree(pair, name, data):
     envoy, ours = (ask(proxy, origins, data) for proxy, origins in pair)
+    if name.startswith("chunks") and envoy[0][0] == ours[0][0] == 400:
+        envoy, ours = envoy[0], ours[0]  # whether the head had left before the bad chunk was read is a matter of reads
     if name in DELIBERATE:
         assert ours != envoy, f"{name} agrees now: strike it from the list"
     else:

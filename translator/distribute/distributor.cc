@@ -151,8 +151,9 @@ View Distributor::view(const std::string& pod, const std::string& ns, bool route
   if (!translated) translated = translate(*state_, ProxyFacts{found, router});
   out.resources = translated;
   if (with_secrets)
-    out.secret = [this, id = spiffe_id(state_->config().trust_domain, ns, found->service_account)](
-                     const std::string& name) { return secrets_.find(id, name); };
+    out.secret = [this, asker = Asker{fmt::format("{}.{}", pod, ns),
+                                      spiffe_id(state_->config().trust_domain, ns, found->service_account)}](
+                     const std::string& name) { return secrets_.find(asker, name); };
   return out;
 }
 

@@ -60,9 +60,9 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
 
 }  // namespace
 
-std::optional<Resource> SecretStore::find(const std::string& spiffe_id, const std::string& name) {
+std::optional<Resource> SecretStore::find(const Asker& asker, const std::string& name) {
   std::string_view rest = name;
-  if (rest == "default") return identity(spiffe_id);
+  if (rest == "default") return identity(asker);
   if (rest == "ROOTCA") return root(name, ca_.root_pem());
   if (rest == "file-root:system") {
     auto pem = read_once(kSystemRoots);
@@ -92,10 +92,11 @@ std::optional<Resource> SecretStore::find(const std::string& spiffe_id, const st
   return std::nullopt;
 }
 
-std::optional<Resource> SecretStore::identity(const std::string& spiffe_id) {
-  auto held = identities_.find(spiffe_id);
+std::optional<Resource> SecretStore::identity(const Asker& asker) {
+  auto key = asker.pod + "|" + asker.spiffe_id;
+  auto held = identities_.find(key);
   if (held != identities_.end()) return held->second.resource;
-  auto made = ca_.issue(spiffe_id, ttl_);
+  auto made = ca_.issue(asker.spiffe_id, ttl_);
   if (!made) {
     PN_LOG(kError, "ca", "{}", made.error().message);
     return std::nullopt;
@@ -106,8 +107,8 @@ std::optional<Resource> SecretStore::identity(const std::string& spiffe_id) {
   double share = 0.75 + 0.10 * random / 255.0;
   auto life = std::chrono::duration_cast<std::chrono::system_clock::duration>(ttl_ * share);
   Held fresh{certificate("default", made->certificate_chain, made->private_key), made->issued + life};
-  PN_LOG(kInfo, "ca", "issued {} for {} s", spiffe_id, ttl_.count());
-  return identities_.emplace(spiffe_id, std::move(fresh)).first->second.resource;
+  PN_LOG(kInfo, "ca", "issued {} to {} for {} s", asker.spiffe_id, asker.pod, ttl_.count());
+  return identities_.emplace(key, std::move(fresh)).first->second.resource;
 }
 
 std::optional<std::string> SecretStore::credential(std::string_view path) {

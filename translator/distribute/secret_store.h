@@ -14,13 +14,17 @@
 
 namespace pinnace::translator {
 
+// Who asks. Two pods of one service account have one identity, but each its own key.
+struct Asker {
+  std::string pod, spiffe_id;
+};
+
 class SecretStore {
  public:
   SecretStore(const CertificateAuthority& ca, std::string credentials_directory, std::chrono::seconds ttl)
       : ca_(ca), credentials_(std::move(credentials_directory)), ttl_(ttl) {}
 
-  // `spiffe_id` is the identity of the asking pod.
-  std::optional<Resource> find(const std::string& spiffe_id, const std::string& name);
+  std::optional<Resource> find(const Asker& asker, const std::string& name);
 
   // Drops identities past 80% of their life (jittered), so that the next find() makes new ones.
   // Returns true when one was dropped.
@@ -33,7 +37,7 @@ class SecretStore {
     Resource resource;
     WallTime renew;
   };
-  std::optional<Resource> identity(const std::string& spiffe_id);
+  std::optional<Resource> identity(const Asker& asker);
   std::optional<std::string> credential(std::string_view path);
   std::optional<std::string> read_once(const std::string& path);
 
@@ -44,7 +48,7 @@ class SecretStore {
     std::string stamp;  // of its state when it was read; empty when it was not there
     std::optional<std::string> text;
   };
-  std::map<std::string, Held> identities_;  // by SPIFFE id
+  std::map<std::string, Held> identities_;  // by pod and SPIFFE id
   std::map<std::string, File> files_;       // by path
 };
 

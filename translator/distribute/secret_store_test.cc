@@ -31,7 +31,8 @@ class SecretStoreTest : public testing::Test {
   }
   Secret find(const std::string& name) {
     Secret out;
-    if (auto found = store->find("spiffe://cluster.local/ns/default/sa/a", name)) out.ParseFromString(found->bytes);
+    if (auto found = store->find({"a-0.default", "spiffe://cluster.local/ns/default/sa/a"}, name))
+      out.ParseFromString(found->bytes);
     return out;
   }
 
@@ -71,6 +72,8 @@ TEST_F(SecretStoreTest, identity_is_kept_and_renewed_before_it_ends) {
   auto first = find("default").SerializeAsString();
   EXPECT_EQ(find("default").SerializeAsString(), first);
   auto now = std::chrono::system_clock::now();
+  auto other = store->find({"a-1.default", "spiffe://cluster.local/ns/default/sa/a"}, "default");
+  EXPECT_NE(other->bytes, first) << "each pod its own key";
   EXPECT_FALSE(store->expire(now + std::chrono::seconds(74)));
   EXPECT_TRUE(store->expire(now + std::chrono::seconds(86)));
   EXPECT_NE(find("default").SerializeAsString(), first);
@@ -100,13 +103,13 @@ TEST_F(SecretStoreTest, credentials_come_from_their_directory_only) {
   EXPECT_EQ(find("kubernetes://web-cacert").validation_context().trusted_ca().inline_bytes(), "WEBCA");
   for (auto name :
        {"file-root:../secret.pem", "file-root:/etc/../../secret.pem", "kubernetes://../ca", "file-root:/none"})
-    EXPECT_FALSE(store->find("spiffe://x", name)) << name;
+    EXPECT_FALSE(store->find({"x", "spiffe://x"}, name)) << name;
   fs::create_symlink(directory / "secret.pem", directory / "credentials/link.pem");
-  EXPECT_FALSE(store->find("spiffe://x", "file-root:/link.pem"));
+  EXPECT_FALSE(store->find({"x", "spiffe://x"}, "file-root:/link.pem"));
 }
 
 TEST_F(SecretStoreTest, notices_that_a_missing_file_came) {
-  EXPECT_FALSE(store->find("spiffe://x", "file-root:/late.pem"));
+  EXPECT_FALSE(store->find({"x", "spiffe://x"}, "file-root:/late.pem"));
   EXPECT_FALSE(store->files_changed());
   write("credentials/late.pem", "LATE");
   EXPECT_TRUE(store->files_changed());

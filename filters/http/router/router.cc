@@ -73,15 +73,6 @@ filter::Next Router::on_request(bool end_stream) {
   if (retry_) retries_left_ = retry_->num_retries;
   set_timeouts();
   finalize_request();
-  uint32_t limit = cluster_config_->breakers.max_requests;
-  if (limit != CircuitBreakers::kUnlimited) {
-    counted_request_ = true;
-    if (cluster_config_->counts->requests.fetch_add(1, std::memory_order_relaxed) >= limit) {
-      cells().add(stats().rq_pending_overflow);
-      fail(ResetReason::kOverflow, "");
-      return filter::Next::kHold;
-    }
-  }
   if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
   attempt();
   return filter::Next::kContinue;
@@ -168,6 +159,14 @@ void Router::attempt() {
     return reply({503, "no healthy upstream", "no_healthy_upstream", http::flag_bit(Flag::kNoHealthyUpstream)});
   }
   stream_.info().upstream_host = stream_.arena().copy(host_->endpoint->text);
+  uint32_t limit = cluster_config_->breakers.max_requests;
+  if (limit != CircuitBreakers::kUnlimited && !counted_request_) {
+    counted_request_ = true;
+    if (cluster_config_->counts->requests.fetch_add(1, std::memory_order_relaxed) >= limit) {
+      host_ = nullptr;
+      return fail(ResetReason::kOverflow, "");
+    }
+  }
   if (stream_.route()->virtual_host->include_attempt_count) number_header(HeaderId::kEnvoyAttemptCount, attempts_);
   if (action_->auto_host_rewrite && !host_->endpoint->hostname.empty()) {
     stream_.request().authority = stream_.arena().copy(host_->endpoint->hostname);
@@ -377,6 +376,7 @@ void Router::retry_later() {
 
 void Router::on_pool_failure(ResetReason reason, std::string_view detail) {
   pool_ = nullptr;
+  if (reason == ResetReason::kOverflow) stream_.info().upstream_host = {};  // ENVOY: no host was asked
   on_reset(reason, detail);
 }
 

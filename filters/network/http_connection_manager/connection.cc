@@ -129,13 +129,15 @@ void HcmSession::on_max_duration() {
   if (ended_) return;
   cells().add(settings().stats.cx_max_duration_reached);
   if (requests_ == 0) return end(true);
-  drain();
+  drain(false);
 }
 
 void HcmSession::on_codec_done() { end(true); }
 
-void HcmSession::drain() {
-  if (draining_ || ended_) return;
+void HcmSession::drain(bool close_idle) {
+  if (ended_) return;
+  if (close_idle && streams_.empty()) return end(true);
+  if (draining_) return;
   draining_ = true;
   if (!codec_ || codec_->idle()) {
     // ENVOY: an idle h1 connection is left until its next response says "connection: close", bounded by drain_timeout.

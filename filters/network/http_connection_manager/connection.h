@@ -14,7 +14,7 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   ~HcmSession() override;
 
   void start() override;
-  void drain() override;
+  void drain(bool close_idle) override;
   void close() override;
 
   const Settings& settings() const { return config_.settings(); }

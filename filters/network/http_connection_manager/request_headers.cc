@@ -24,7 +24,7 @@ void remove_hop_by_hop(HeaderMap& headers, bool request) {
         std::string_view name{lower, token.size()};
         // A client cannot take away what the proxy itself relies on.
         HeaderId id = http::header_id(name);
-        bool protected_field = id == HeaderId::kHost || id == HeaderId::kContentLength || id == HeaderId::kForwardedFor ||
+        bool protected_field = id == HeaderId::kHost || id == HeaderId::kForwardedFor ||
                                id == HeaderId::kForwardedProto || id == HeaderId::kForwardedClientCert ||
                                id == HeaderId::kForwardedHost || id == HeaderId::kTransferEncoding;
         if (!protected_field && name != "close" && name != "keep-alive" && name != "te") headers.remove(name);
@@ -156,13 +156,16 @@ void mutate_request(http::RequestHead& request, const Settings& settings, const 
   base::Arena& arena = headers.arena();
   const net::TlsInfo* tls = downstream.tls();
   remove_hop_by_hop(headers, true);
-  if (!settings.proxy_100_continue) headers.remove(HeaderId::kExpect);
+  if (!settings.proxy_100_continue && http::equals_ignore_case(headers.get(HeaderId::kExpect), "100-continue")) {
+    headers.remove(HeaderId::kExpect);
+  }
 
   // Who is the client? use_remote_address: the peer, or so many trusted hops before it; else what XFF says last.
   const base::Address& peer = downstream.remote_address();
   remote = peer;
   std::string_view forwarded;
   bool has_forwarded = headers.joined(HeaderId::kForwardedFor, arena, forwarded);
+  if (has_forwarded) headers.set(HeaderId::kForwardedFor, forwarded);  // one line, whatever the client made of it
   bool edge = settings.use_remote_address;
   if (edge) {
     if (settings.xff_trusted_hops > 0) {

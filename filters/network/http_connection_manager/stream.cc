@@ -138,7 +138,7 @@ bool Stream::accept_request() {
     refuse({426, "Upgrade Required", "low_version", http::flag_bit(Flag::kDownstreamProtocolError)});
     return false;
   }
-  if (request_.authority.empty()) {
+  if (request_.authority.data() == nullptr) {  // an empty Host is one
     if (request_.protocol == http::Protocol::kHttp10 && !settings().default_host_http10.empty()) {
       request_.authority = settings().default_host_http10;
     } else {
@@ -146,7 +146,10 @@ bool Stream::accept_request() {
       return false;
     }
   }
-  if (request_.method == "CONNECT" || request_.headers.has(HeaderId::kUpgrade)) {
+  // ENVOY: Upgrade without Connection: upgrade is just a hop-by-hop field.
+  bool upgrade = request_.headers.has(HeaderId::kUpgrade) &&
+                 http::contains_token(request_.headers.get(HeaderId::kConnection), "upgrade");
+  if (upgrade) {
     bool h2c = http::contains_token(request_.headers.get(HeaderId::kUpgrade), "h2c");
     if (!h2c) {  // ENVOY: h2c is ignored; other upgrades need upgrade_configs, which a later issue brings
       refuse({403, "", "upgrade_failed"});
@@ -168,7 +171,7 @@ bool Stream::accept_request() {
   request_.path = path;
   bool expects_continue = http::equals_ignore_case(request_.headers.get(HeaderId::kExpect), "100-continue");
   mutate_request(request_, settings(), session_.downstream(), worker().loop.rng(), info_.remote_address);
-  if (expects_continue && !settings().proxy_100_continue && !request_ended_) {
+  if (expects_continue && !settings().proxy_100_continue) {
     http::ResponseHead head(arena_);
     head.status = 100;
     if (sender_) sender_->send_informational(head);
@@ -191,7 +194,8 @@ bool Stream::resolve_route() {
     config = routes_.get();
   }
   route::Decision decision;
-  if (config) decision = route::match(*config, request_, arena_, worker().loop.rng().next());
+  // ENVOY: CONNECT needs a connect_matcher, which no route here has.
+  if (config && request_.method != "CONNECT") decision = route::match(*config, request_, arena_, worker().loop.rng().next());
   route_ = decision.route;
   if (decision.virtual_host && decision.virtual_host->require_tls != model::VirtualHost::RequireTls::kNone &&
       request_.headers.get(HeaderId::kForwardedProto) != "https") {
@@ -206,7 +210,9 @@ bool Stream::resolve_route() {
   }
   if (!route_) {
     session_.cells().add(s.stats.no_route);
-    local_reply({404, "", "route_not_found", http::flag_bit(Flag::kNoRouteFound)});
+    LocalReply reply{404, "", "route_not_found", http::flag_bit(Flag::kNoRouteFound)};
+    reply.close = request_.method == "CONNECT";
+    local_reply(reply);
     return false;
   }
   info_.route_name = route_->name;
@@ -337,11 +343,11 @@ void Stream::on_bad_request(uint16_t status, std::string_view detail) {
   local_reply(reply);
 }
 
-void Stream::on_reset(http::ResetReason, std::string_view detail) {
+void Stream::on_reset(http::ResetReason reason, std::string_view detail) {
   if (ended_) return;
   sender_ = nullptr;
   session_.cells().add(settings().stats.rq_rx_reset);
-  info_.set(Flag::kDownstreamTermination);
+  info_.set(reason == http::ResetReason::kRemoteStream ? Flag::kDownstreamRemoteReset : Flag::kDownstreamTermination);
   info_.details = arena_.copy(detail.empty() ? "downstream_remote_disconnect" : detail);
   end();
 }

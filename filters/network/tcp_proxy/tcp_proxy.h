@@ -44,7 +44,7 @@ class TcpSession final : public filter::Session {
   ~TcpSession() override;
 
   void start() override;
-  void drain() override {}  // a TCP stream has no boundary to stop at; the drain deadline ends it
+  void drain(bool) override {}  // a TCP stream has no boundary to stop at; the drain deadline ends it
   void close() override;
 
  private:

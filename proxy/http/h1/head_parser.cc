@@ -239,8 +239,12 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
   if (!take_line(at, end, line)) return fail("http1.codec_error");
   size_t first = line.find(' ');
   size_t last = line.rfind(' ');
-  if (first == std::string_view::npos || first == last) return fail("http1.codec_error");
+  if (first == std::string_view::npos) return fail("http1.codec_error");
   out.method = line.substr(0, first);
+  if (first == last) {  // ENVOY: a request line without a version is HTTP/0.9
+    bool old = is_method(out.method) && first + 1 < line.size() && line[first + 1] == '/';
+    return fail(old ? "low_version" : "http1.codec_error", old ? HeadError::kVersion : HeadError::kMalformed);
+  }
   std::string_view target = line.substr(first + 1, last - first - 1);
   bool http10 = false;
   if (!is_method(out.method)) return fail("http1.codec_error");

@@ -14,7 +14,7 @@ class ServerStream final : public StreamBase, public ResponseSender {
   StreamReceiver* receiver() override { return receiver_; }
   void closed(uint32_t error_code) override {
     if (RequestReceiver* receiver = std::exchange(receiver_, nullptr)) {
-      receiver->on_reset(ResetReason::kPeerReset, error_code == NGHTTP2_NO_ERROR ? "" : "http2.remote_reset");
+      receiver->on_reset(ResetReason::kRemoteStream, error_code == NGHTTP2_NO_ERROR ? "" : "http2.remote_reset");
     }
   }
   // The response is out while the request is not all in: the client may stop sending (RFC 9113 8.1).
