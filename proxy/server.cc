@@ -1,6 +1,5 @@
 #include "proxy/server.h"
 
-#include <google/protobuf/stubs/common.h>
 #include <re2/re2.h>
 #include <signal.h>
 

@@ -98,6 +98,13 @@ def test_starting_with_ads_and_ending_at_once_is_clean(lab):
         eventually(lambda: not ads.streams)
 
 
+def test_ready_means_that_listeners_accept(lab):
+    for _ in range(30):
+        proxy = lab.http(lab.origin(), options={"concurrency": 2})
+        lab.client(proxy.port).close()
+        proxy.stop()
+
+
 def test_sigusr1_opens_the_access_log_again(lab):
     proxy = lab.http(lab.origin())
     client = lab.client(proxy.port)

@@ -45,7 +45,8 @@ class Proxy:
         command = [binary, "-c", str(self.config_path), "--concurrency", str(concurrency), "--drain-time-s", str(drain_s),
                    "--file-flush-interval-msec", "10", "--drain-strategy", "immediate", "--disable-hot-restart", "-l", os.environ.get("PROXY_LOG", "info")]
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command + list(arguments), stdout=log, stderr=subprocess.STDOUT)
+            environment = {"ASAN_OPTIONS": "quarantine_size_mb=4", "UBSAN_OPTIONS": "print_stacktrace=1", **os.environ}
+            self.process = subprocess.Popen(command + list(arguments), stdout=log, stderr=subprocess.STDOUT, env=environment)
         if wait_ready:
             self.wait_ready()
 
@@ -106,6 +107,11 @@ class Proxy:
         self._read_lines += 1
         parts = got.split("\t")
         return dict(zip(LOG_FIELDS, parts)) if len(parts) == len(LOG_FIELDS) else got
+
+    def rss_allowance_kib(self):
+        """How much a bounded buffer may add; a sanitizer's own bookkeeping multiplies it."""
+        sanitized = b"__asan_init" in Path(self.binary).read_bytes() or b"__tsan_init" in Path(self.binary).read_bytes()
+        return (32 if sanitized else 6) * 1024
 
     def rss_kib(self):
         status = Path(f"/proc/{self.pid}/status").read_text()
