@@ -106,10 +106,11 @@ class Scene:
     def config(self) -> Path:
         return self.mesh.temp / "config"
 
-    def start_translator(self) -> None:
+    def start_translator(self, *options: str) -> None:
         self.translator = self.mesh.node.popen(
             [self._bin(self.programs.translator), "--config", self.config, "--run-dir", self.mesh.temp / "pods",
-             "--mesh-config", HERE / "mesh-config.yaml", "--credentials-dir", self.mesh.temp / "credentials"],
+             "--mesh-config", HERE / "mesh-config.yaml", "--credentials-dir", self.mesh.temp / "credentials",
+             *options],
             name="translator")
 
     def start_proxy(self, pod: Pod) -> Process:

@@ -38,7 +38,7 @@ bool Regex::search(std::string_view text, std::string_view& first, std::string_v
 
 const std::vector<std::pair<std::string, std::string>>& default_stats_tags() {
   static const std::vector<std::pair<std::string, std::string>> tags = {
-      {"envoy.response_code_class", R"(_rq(_(\dxx))$)"},
+      {"envoy.response_code_class", R"(_rq_((\d))xx$)"},
       {"envoy.cluster_name", R"(^cluster\.((.+?)\.)(?:upstream_|membership_|lb_|ssl\.|circuit_breakers|original_dst))"},
       {"envoy.http_conn_manager_prefix", R"(^http\.((.+?)\.)(?:downstream_|rq_|no_route|no_cluster|tracing))"},
       {"envoy.tcp_prefix", R"(^tcp\.((.+?)\.)(?:downstream_|idle_timeout|upstream_flush))"},

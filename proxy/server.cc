@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <thread>
 
@@ -163,10 +164,19 @@ void Server::publish(std::shared_ptr<const model::Update> update) {
 // ENVOY: workers begin to accept when everything the first configuration needs is there.
 void Server::initialized() {
   boost::asio::post(control_, [this] {
-    for (auto& worker : workers_) worker->start();
-    live_ = true;
-    PN_LOG(kInfo, "main", "serving: {} workers, {} clusters, {} listeners", workers_.size(),
-           configuration_->clusters().entries().size(), configuration_->listeners().size());
+    // LIVE means that every worker listens: each answers once it has taken over what was published before.
+    auto left = std::make_shared<std::atomic<size_t>>(workers_.size());
+    for (auto& worker : workers_) {
+      worker->start();
+      worker->post([this, left](Worker&) {
+        if (--*left > 0) return;
+        boost::asio::post(control_, [this] {
+          live_ = true;
+          PN_LOG(kInfo, "main", "serving: {} workers, {} clusters, {} listeners", workers_.size(),
+                 configuration_->clusters().entries().size(), configuration_->listeners().size());
+        });
+      });
+    }
   });
 }
 

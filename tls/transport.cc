@@ -122,7 +122,7 @@ int Transport::bio_read(char* to, int size) {
     copied += static_cast<int>(n);
   }
   size_t n = std::min(in_.size(), static_cast<size_t>(size - copied));
-  std::memcpy(to + copied, in_.data(), n);
+  if (n > 0) std::memcpy(to + copied, in_.data(), n);
   in_ = in_.subspan(n);
   copied += static_cast<int>(n);
   return copied > 0 ? copied : -1;

@@ -93,6 +93,28 @@ void convert(const YAML::Node& node, std::string& out, int depth) {
   }
 }
 
+// A comma before a closing bracket is no JSON, but the bootstrap template may leave one behind. Commas inside strings stay.
+std::string without_trailing_commas(const std::string& text) {
+  std::string out;
+  out.reserve(text.size());
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); i++) {
+    char c = text[i];
+    if (in_string && c == '\\' && i + 1 < text.size()) {
+      out += c;
+      out += text[++i];
+      continue;
+    }
+    if (c == '"') in_string = !in_string;
+    if (c == ',' && !in_string) {
+      size_t next = text.find_first_not_of(" \t\r\n", i + 1);
+      if (next != std::string::npos && (text[next] == ']' || text[next] == '}')) continue;
+    }
+    out += c;
+  }
+  return out;
+}
+
 Result<std::string> read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return error(path + ": cannot be read: " + std::strerror(errno));
@@ -122,10 +144,9 @@ Result<Bootstrap> parse(const std::string& text, const std::string& source) {
 
 Result<std::string> yaml_to_json(const std::string& text, const std::string& source) {
   try {
-    // A comma before a closing bracket is no YAML, but it is what the bootstrap template may leave behind.
-    static const std::regex kTrailingComma(R"(,(\s*[\]}]))");
-    bool json_like = text.find_first_not_of(" \t\r\n") != std::string::npos && text[text.find_first_not_of(" \t\r\n")] == '{';
-    YAML::Node node = YAML::Load(json_like ? std::regex_replace(text, kTrailingComma, "$1") : text);
+    size_t start = text.find_first_not_of(" \t\r\n");
+    bool json_like = start != std::string::npos && text[start] == '{';
+    YAML::Node node = YAML::Load(json_like ? without_trailing_commas(text) : text);
     if (!node.IsMap()) return error(source + ":1: not an object");
     std::string out;
     out.reserve(text.size());

@@ -40,11 +40,34 @@ void put_escaped(std::string& out, std::string_view value) {
   }
 }
 
+// `:N` cuts the value, not what escaping made of it: a cut escape would swallow the quote after it.
+std::string_view cut(std::string_view value, const size_t* length) {
+  return length ? value.substr(0, *length) : value;
+}
+
 void put_text(std::string& out, std::string_view value) {
   if (value.empty()) {
     out += '-';
   } else {
     put_escaped(out, value);
+  }
+}
+
+// ENVOY: details are written with underscores for spaces.
+void put_details(std::string& out, std::string_view value) {
+  size_t from = out.size();
+  put_text(out, value);
+  std::replace(out.begin() + static_cast<std::ptrdiff_t>(from), out.end(), ' ', '_');
+}
+
+void put_list(std::string& out, const std::vector<std::string>* values) {
+  if (!values || values->empty()) {
+    out += '-';
+    return;
+  }
+  for (size_t i = 0; i < values->size(); i++) {
+    if (i > 0) out += ',';
+    put_escaped(out, (*values)[i]);
   }
 }
 
@@ -86,6 +109,7 @@ void put_time(std::string& out, uint64_t wall_ns) {
   out += 'Z';
 }
 
+// A view without data: the field is absent. An empty one is there and prints as nothing.
 std::string_view request_value(const RequestHead& head, std::string_view name) {
   if (name.empty()) return {};
   if (name[0] == ':') {
@@ -97,7 +121,15 @@ std::string_view request_value(const RequestHead& head, std::string_view name) {
   }
   if (name == "host") return head.authority;
   const http::Header* field = head.headers.find(name);
-  return field ? field->value : std::string_view();
+  return field ? std::string_view(field->value.data() ? field->value : "") : std::string_view();
+}
+
+void put_header(std::string& out, std::string_view value, const size_t* length) {
+  if (value.data() == nullptr) {
+    out += '-';
+  } else {
+    put_escaped(out, cut(value, length));
+  }
 }
 
 std::string lower(std::string_view text) {
@@ -188,13 +220,18 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
   if (!rest.empty()) {
     const char* from = rest.data() + 1;
     const char* to = rest.data() + rest.size();
-    if (rest[0] != ':' || std::from_chars(from, to, item.max_length).ptr != to) {
+    item.has_length = true;
+    if (rest[0] != ':' || from == to || std::from_chars(from, to, item.max_length).ptr != to) {
       return error("bad length in %" + std::string(text) + "%");
     }
   }
   bool takes_header = item.op == Op::kRequestHeader || item.op == Op::kResponseHeader;
   if (takes_header == argument.empty()) {
     return error("%" + std::string(name) + (takes_header ? "% needs a header name" : "% takes no argument here"));
+  }
+  if (item.has_length && !takes_header) return error("%" + std::string(name) + "% takes no length");
+  if (std::count(argument.begin(), argument.end(), '?') > 1 || argument.find(' ') != std::string_view::npos) {
+    return error("'" + std::string(argument) + "' in %" + std::string(name) + "% is no header name");
   }
   size_t question = argument.find('?');
   item.text = lower(argument.substr(0, question));
@@ -204,12 +241,10 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
 
 void Format::render(const Entry& entry, std::string& out) const {
   for (const Item& item : items_) {
-    size_t before = out.size();
     if (item.op == Op::kLiteral) {
       out += item.text;
     } else {
       render_item(item, entry, out);
-      if (item.max_length > 0 && out.size() - before > item.max_length) out.resize(before + item.max_length);
     }
   }
 }
@@ -223,14 +258,15 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
       std::string_view value;
       if (entry.request) {
         value = request_value(*entry.request, item.text);
-        if (value.empty() && !item.alternative.empty()) value = request_value(*entry.request, item.alternative);
+        if (value.data() == nullptr && !item.alternative.empty()) value = request_value(*entry.request, item.alternative);
       }
-      return put_text(out, value);
+      return put_header(out, value, item.has_length ? &item.max_length : nullptr);
     }
     case Op::kResponseHeader: {
       const http::Header* field = entry.response ? entry.response->headers.find(item.text) : nullptr;
       if (!field && entry.response && !item.alternative.empty()) field = entry.response->headers.find(item.alternative);
-      return put_text(out, field ? field->value : std::string_view());
+      return put_header(out, field ? std::string_view(field->value.data() ? field->value : "") : std::string_view(),
+                        item.has_length ? &item.max_length : nullptr);
     }
     case Op::kProtocol: return put_text(out, info.protocol);
     case Op::kResponseCode: return put_number(out, info.response_code);
@@ -241,9 +277,9 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
         out += http::flags_text(info.flag_order);
       }
       return;
-    case Op::kResponseCodeDetails: return put_text(out, info.details);
-    case Op::kConnectionTerminationDetails: return put_text(out, info.termination_details);
-    case Op::kUpstreamTransportFailureReason: return put_text(out, info.upstream_failure);
+    case Op::kResponseCodeDetails: return put_details(out, info.details);
+    case Op::kConnectionTerminationDetails: return put_details(out, info.termination_details);
+    case Op::kUpstreamTransportFailureReason: return put_details(out, info.upstream_failure);
     case Op::kBytesReceived: return put_number(out, info.bytes_received);
     case Op::kBytesSent: return put_number(out, info.bytes_sent);
     case Op::kDuration: return put_number(out, (info.end_ns - info.start_ns) / 1000000);
@@ -260,9 +296,9 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
     case Op::kRouteName: return put_text(out, info.route_name);
     case Op::kAttemptCount: return put_number(out, info.attempts);
     case Op::kPeerUriSan:
-      return put_text(out, info.tls && !info.tls->peer_uri_sans.empty() ? std::string_view(info.tls->peer_uri_sans[0]) : "");
+      return put_list(out, info.tls ? &info.tls->peer_uri_sans : nullptr);
     case Op::kLocalUriSan:
-      return put_text(out, info.tls && !info.tls->local_uri_sans.empty() ? std::string_view(info.tls->local_uri_sans[0]) : "");
+      return put_list(out, info.tls ? &info.tls->local_uri_sans : nullptr);
     case Op::kPeerSubject: return put_text(out, info.tls ? std::string_view(info.tls->peer_subject) : "");
     case Op::kTlsVersion: return put_text(out, info.tls ? std::string_view(info.tls->version) : "");
     case Op::kTlsCipher: return put_text(out, info.tls ? std::string_view(info.tls->cipher) : "");

@@ -1,5 +1,6 @@
 // Format: an access log's format string, compiled once into a list of operators. Rendering appends to a buffer and
-// allocates nothing. Operators and what they print when a value is absent ("-") are Envoy's.
+// allocates nothing. Operators and what they print when a value is absent ("-") are Envoy's. UNLIKE ENVOY: quotes and control
+// characters in values are escaped, so that no peer can write lines or fields of its own.
 // ERRORS: compile() names the operator it does not know.
 #pragma once
 
@@ -38,6 +39,7 @@ class Format {
     std::string text;         // literal, or header name
     std::string alternative;  // REQ(A?B)
     size_t max_length = 0;    // :N
+    bool has_length = false;
   };
 
   static Result<Item> compile_operator(std::string_view text);

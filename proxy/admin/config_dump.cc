@@ -198,6 +198,36 @@ Reply print(pb::ConfigDump& dump) {
   return {200, to_json(dump, true), "application/json"};
 }
 
+// Keeps what `mask` names; a path may lead through one Any into the message it holds. False: a path leads nowhere.
+bool trim(const google::protobuf::FieldMask& mask, Message* item) {
+  google::protobuf::FieldMask own;
+  std::map<std::string, google::protobuf::FieldMask> within;  // Any field → paths inside
+  for (const auto& path : mask.paths()) {
+    std::string head = path.substr(0, path.find('.'));
+    const FieldDescriptor* field = item->GetDescriptor()->FindFieldByName(head);
+    bool is_any = field && !field->is_repeated() && field->message_type() == Any::descriptor();
+    if (is_any && head != path) {
+      within[head].add_paths(path.substr(head.size() + 1));
+      own.add_paths(head);
+    } else if (FieldMaskUtil::GetFieldDescriptors(item->GetDescriptor(), path, nullptr)) {
+      own.add_paths(path);
+    } else {
+      return false;
+    }
+  }
+  for (const auto& [name, inner_mask] : within) {
+    auto* any = static_cast<Any*>(item->GetReflection()->MutableMessage(item, item->GetDescriptor()->FindFieldByName(name)));
+    std::string type = any->type_url().substr(any->type_url().rfind('/') + 1);
+    const auto* descriptor = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(type);
+    if (!descriptor) return false;
+    Section inner(google::protobuf::MessageFactory::generated_factory()->GetPrototype(descriptor)->New());
+    if (!any->UnpackTo(inner.get()) || !trim(inner_mask, inner.get())) return false;
+    any->PackFrom(*inner);
+  }
+  FieldMaskUtil::TrimMessage(own, item);
+  return true;
+}
+
 // ?resource=NAME: the items of one repeated field of any section.
 Reply one_resource(std::vector<Section>& all, std::string name, const Query& query) {
   // UNLIKE ENVOY: braces around the name, as people quote it for curl, are taken off.
@@ -215,12 +245,7 @@ Reply one_resource(std::vector<Section>& all, std::string name, const Query& que
       if (query.has("mask")) {
         google::protobuf::FieldMask mask;
         FieldMaskUtil::FromString(query.get("mask"), &mask);
-        for (const auto& path : mask.paths()) {
-          if (!FieldMaskUtil::GetFieldDescriptors(item->GetDescriptor(), path, nullptr)) {
-            return refuse(400, "FieldMask " + query.get("mask") + " could not be successfully used.");
-          }
-        }
-        FieldMaskUtil::TrimMessage(mask, item);
+        if (!trim(mask, item)) return refuse(400, "FieldMask " + query.get("mask") + " could not be successfully used.");
       }
       dump.add_configs()->PackFrom(*item);
     }

@@ -230,6 +230,32 @@ def test_no_request_fails_while_the_translator_is_killed_and_restarted(scene):
     assert set(load.seen) == {"200"} and load.seen["200"] > 100, load.seen
 
 
+def test_no_request_fails_while_certificates_rotate_and_configuration_changes(scene):
+    def serials(pod):
+        return {one["serial_number"] for entry in Dump(scene, pod).certificates for one in entry.get("cert_chain", [])}
+    edits = [[("weight: 10", "weight: 20"), ("weight: 90", "weight: 80")]]
+    edits.append([(new, old) for old, new in edits[0]])
+    sources = [(FRONTEND, "reviews", 9080, "/load"), (CLIENT, "shop.example.com", 80, "/load"),
+               (FRONTEND, "partner.example.com", 80, "/load")]
+    scene.translator.stop()
+    scene.start_translator("--cert-ttl", "4s")
+    seen = {pod: set() for pod in (FRONTEND, REVIEWS_V1, EGRESS)}
+    pushes = 0
+    with Load(scene, *sources) as load:
+        until = time.monotonic() + 40
+        while (pushes < 50 or any(len(one) < 4 for one in seen.values())) and time.monotonic() < until:
+            for edit in edits * 5:
+                scene.edit("reviews-split.yaml", *edit)
+                pushes += 1
+                time.sleep(0.06)  # the translator waits 50 ms for more
+            for pod in seen:
+                seen[pod] |= serials(pod)
+    scene.translator.stop()
+    scene.start_translator()
+    assert all(len(one) >= 4 for one in seen.values()), seen
+    assert set(load.seen) == {"200"} and load.seen["200"] > 100, load.seen
+
+
 def test_a_proxy_asked_to_end_finishes_what_it_has_begun(scene):
     def asked():
         """The sidecar of reviews that has a request of frontend's."""

@@ -10,7 +10,9 @@ bool retry_response(const model::RetryPolicy& policy, const http::ResponseHead& 
   uint32_t on = policy.retry_on;
   if (on == 0) return false;
   uint16_t status = head.status;
-  if ((on & model::kRetry5xx) && status >= 500) return true;
+  // ENVOY: a rate-limited answer is tried again only where that is asked for, whatever its status.
+  if (head.headers.find("x-envoy-ratelimited")) return (on & model::kRetryEnvoyRatelimited) != 0;
+  if ((on & model::kRetry5xx) && status >= 500 && status <= 599) return true;
   if ((on & model::kRetryGatewayError) && status >= 502 && status <= 504) return true;
   if ((on & model::kRetryRetriable4xx) && status == 409) return true;
   if ((on & model::kRetryRetriableStatusCodes) &&

@@ -14,6 +14,7 @@ class Writer {
     begin_ = at_;
   }
   void put(std::string_view text) {
+    if (text.empty()) return;
     std::memcpy(at_, text.data(), text.size());
     at_ += text.size();
   }

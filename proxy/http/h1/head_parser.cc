@@ -273,7 +273,7 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
   }
   if (!authority_ok(out.authority)) return fail("http.invalid_authority");
   if (std::string_view list = out.headers.get(HeaderId::kConnection); !list.empty()) {
-    if (nominates(list, "x-forwarded-for") || nominates(list, "x-forwarded-host") || nominates(list, "x-forwarded-proto")) {
+    if (list.find(':') != std::string_view::npos || nominates(list, "x-forwarded-for") || nominates(list, "x-forwarded-host") || nominates(list, "x-forwarded-proto")) {
       return fail("http1.connection_header_rejected");
     }
     if (nominates(list, "host")) out.authority = {};  // ENVOY: it is taken away, and then missing
