@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <iterator>
+#include <utility>
 
 namespace pinnace::access_log {
 
@@ -260,7 +261,17 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
         value = request_value(*entry.request, item.text);
         if (value.data() == nullptr && !item.alternative.empty()) value = request_value(*entry.request, item.alternative);
       }
-      return put_header(out, value, item.has_length ? &item.max_length : nullptr);
+      put_header(out, value, item.has_length ? &item.max_length : nullptr);
+      // ENVOY: x-forwarded-for is one list, on however many lines it came.
+      if (entry.request && item.text == "x-forwarded-for" && !item.has_length) {
+        bool first = true;
+        for (const auto& field : entry.request->headers) {
+          if (field.id != http::HeaderId::kForwardedFor || std::exchange(first, false)) continue;
+          out += ',';
+          put_escaped(out, field.value);
+        }
+      }
+      return;
     }
     case Op::kResponseHeader: {
       const http::Header* field = entry.response ? entry.response->headers.find(item.text) : nullptr;
@@ -278,7 +289,7 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
       }
       return;
     case Op::kResponseCodeDetails: return put_details(out, info.details);
-    case Op::kConnectionTerminationDetails: return put_details(out, info.termination_details);
+    case Op::kConnectionTerminationDetails: return put_text(out, info.termination_details);
     case Op::kUpstreamTransportFailureReason: return put_details(out, info.upstream_failure);
     case Op::kBytesReceived: return put_number(out, info.bytes_received);
     case Op::kBytesSent: return put_number(out, info.bytes_sent);

@@ -147,8 +147,10 @@ bool Stream::accept_request() {
     }
   }
   // ENVOY: Upgrade without Connection: upgrade is just a hop-by-hop field.
+  std::string_view connection;
   bool upgrade = request_.headers.has(HeaderId::kUpgrade) &&
-                 http::contains_token(request_.headers.get(HeaderId::kConnection), "upgrade");
+                 request_.headers.joined(HeaderId::kConnection, arena_, connection) &&
+                 http::contains_token(connection, "upgrade");
   if (upgrade) {
     bool h2c = http::contains_token(request_.headers.get(HeaderId::kUpgrade), "h2c");
     if (!h2c) {  // ENVOY: h2c is ignored; other upgrades need upgrade_configs, which a later issue brings

@@ -154,6 +154,12 @@ void TcpSession::on_upstream_close(net::CloseReason reason) {
   worker_.loop.cells().add(cluster_->stats.cx_connect_fail);
   if (reason == net::CloseReason::kConnectTimeout) worker_.loop.cells().add(cluster_->stats.cx_connect_timeout);
   host_->connect_failures++;
+  if (info_.attempts < settings().max_connect_attempts) {
+    host_->active_connections--;
+    worker_.loop.cells().dec(cluster_->stats.cx_active);
+    net::Connection::close(std::move(upstream_));
+    return connect();
+  }
   failure_ = upstream_->failure_text();
   info_.upstream_failure = failure_;
   info_.set(Flag::kUpstreamConnectionFailure);

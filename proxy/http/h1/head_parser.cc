@@ -69,11 +69,16 @@ bool authority_ok(std::string_view authority) {
 // CONNECT's authority-form: host:port.
 bool is_host_port(std::string_view target) {
   size_t colon = target.rfind(':');
-  if (colon == std::string_view::npos || colon == 0 || colon + 1 == target.size()) return false;
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == target.size() || target.size() - colon > 6) return false;
+  uint32_t port = 0;
   for (char c : target.substr(colon + 1)) {
     if (c < '0' || c > '9') return false;
+    port = port * 10 + static_cast<uint32_t>(c - '0');
   }
-  return target.find('/') == std::string_view::npos;
+  std::string_view host = target.substr(0, colon);
+  bool bracketed = host.front() == '[' && host.back() == ']';
+  return port <= 65535 && host.find_first_of("/@") == std::string_view::npos &&
+         (bracketed || host.find(':') == std::string_view::npos);
 }
 
 // What "connection" may not take away: the fields a proxy's own decisions rest on (CVE: hop-by-hop abuse).
@@ -200,7 +205,10 @@ const char* split_absolute(std::string_view target, RequestHead& out) {
   size_t slash = rest.find_first_of("/?");
   out.authority = rest.substr(0, slash);
   out.path = slash == std::string_view::npos ? std::string_view("/") : rest.substr(slash);
+  // ENVOY: user information is dropped; where its end is in doubt, the target is refused.
+  if (out.authority.find('\\') != std::string_view::npos) return "http1.invalid_url";
   if (size_t at = out.authority.find('@'); at != std::string_view::npos) out.authority.remove_prefix(at + 1);
+  if (out.authority.find('@') != std::string_view::npos) return "http1.invalid_url";
   return out.path[0] == '?' || out.authority.empty() ? "http1.invalid_url" : nullptr;
 }
 
@@ -272,7 +280,7 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
     return fail(fault);
   }
   if (!authority_ok(out.authority)) return fail("http.invalid_authority");
-  if (std::string_view list = out.headers.get(HeaderId::kConnection); !list.empty()) {
+  if (std::string_view list; out.headers.joined(HeaderId::kConnection, out.headers.arena(), list)) {
     if (list.find(':') != std::string_view::npos || nominates(list, "x-forwarded-for") || nominates(list, "x-forwarded-host") || nominates(list, "x-forwarded-proto")) {
       return fail("http1.connection_header_rejected");
     }
