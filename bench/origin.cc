@@ -261,12 +261,10 @@ std::optional<Options> parse_options(int argc, char** argv) {
 int main(int argc, char** argv) {
   std::optional<Options> options = parse_options(argc, argv);
   if (!options) {
-    std::fprintf(stderr,
-                 "usage: bench_origin --port P [--size S] [--threads N]\n");
+    std::fprintf(stderr, "usage: bench_origin --port P [--size S] [--threads N]\n");
     return 1;
   }
-  std::string answer = "HTTP/1.1 200 OK\r\ncontent-length: " +
-                       std::to_string(options->size) + "\r\n\r\n" +
+  std::string answer = "HTTP/1.1 200 OK\r\ncontent-length: " + std::to_string(options->size) + "\r\n\r\n" +
                        std::string(options->size, 'x');
   std::vector<std::jthread> threads;
   for (int i = 0; i < options->threads; ++i) {

@@ -150,9 +150,7 @@ void accept_all(int epoll_fd, int listen_fd, int upstream_port) {
     if (fd < 0) return;  // drained; on EMFILE the next edge tries again
     auto* pair = new Pair;
     pair->client = {.fd = fd, .pair = pair, .other = &pair->upstream};
-    pair->upstream = {.fd = socket(AF_INET, SOCK_STREAM | kFlags, 0),
-                      .pair = pair,
-                      .other = &pair->client};
+    pair->upstream = {.fd = socket(AF_INET, SOCK_STREAM | kFlags, 0), .pair = pair, .other = &pair->client};
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     int upstream = pair->upstream.fd;

@@ -81,7 +81,8 @@ Error unknown(const char* what, const std::string& name, const Any& any) {
   return error(std::string(what) + " '" + name + "' (" + type_of(any) + "): not supported by pinnace");
 }
 
-Result<model::ListenerPredicate> predicate(const envoy::config::listener::v3::ListenerFilterChainMatchPredicate& proto) {
+Result<model::ListenerPredicate> predicate(
+    const envoy::config::listener::v3::ListenerFilterChainMatchPredicate& proto) {
   using Proto = envoy::config::listener::v3::ListenerFilterChainMatchPredicate;
   using Kind = model::ListenerPredicate::Kind;
   model::ListenerPredicate out;

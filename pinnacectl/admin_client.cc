@@ -17,7 +17,8 @@ Result<std::string> get(const std::string& address, const std::string& target) {
   size_t colon = address.rfind(':');
   if (colon == std::string::npos) return error("'" + address + "' is not HOST:PORT");
   auto failed = [&](const boost::system::error_code& why) {
-    return error("no answer from " + address + ": " + why.message() + " (is the proxy running, and is this its admin address?)");
+    return error("no answer from " + address + ": " + why.message() +
+                 " (is the proxy running, and is this its admin address?)");
   };
   asio::io_context context;
   boost::system::error_code code;

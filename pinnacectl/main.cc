@@ -40,7 +40,8 @@ const json::array& list(const json::value& value, std::string_view path) {
 
 std::string address_of(const json::value& value, const std::string& path) {
   std::string host = text(value, path + ".socket_address.address");
-  return host.empty() ? text(value, path + ".pipe.path") : host + ":" + text(value, path + ".socket_address.port_value");
+  return host.empty() ? text(value, path + ".pipe.path")
+                      : host + ":" + text(value, path + ".socket_address.port_value");
 }
 
 int fail(const pinnace::Error& error) {
@@ -60,13 +61,15 @@ int listeners(const std::string& admin) {
         chains += (chains.empty() ? "" : ", ") + (name.empty() ? std::string("(unnamed)") : name);
       }
       if (member(listener, "default_filter_chain")) chains += chains.empty() ? "default" : ", default";
-      rows.push_back({text(listener, "name"), address_of(listener, "address"), text(listener, "traffic_direction"), state, chains});
+      rows.push_back({text(listener, "name"), address_of(listener, "address"), text(listener, "traffic_direction"),
+                      state, chains});
     };
     for (const auto& item : list(section, "static_listeners")) add(*member(item, "listener"), "static");
     for (const auto& item : list(section, "dynamic_listeners")) {
       if (const auto* state = member(item, "active_state.listener")) add(*state, "active");
       if (const auto* state = member(item, "warming_state.listener")) add(*state, "warming");
-      if (member(item, "error_state")) rows.push_back({text(item, "name"), "", "", "REFUSED", text(item, "error_state.details")});
+      if (member(item, "error_state"))
+        rows.push_back({text(item, "name"), "", "", "REFUSED", text(item, "error_state.details")});
     }
   }
   print_table({"LISTENER", "ADDRESS", "DIRECTION", "STATE", "CHAINS"}, rows);
@@ -97,7 +100,8 @@ int routes(const std::string& admin) {
             }
             if (to.empty() && member(route, "direct_response")) to = "answer " + text(route, "direct_response.status");
             if (to.empty() && member(route, "redirect")) to = "redirect";
-            rows.push_back({text(*config, "name"), domains, match, to, text(route, "metadata.filter_metadata.istio.config")});
+            rows.push_back(
+                {text(*config, "name"), domains, match, to, text(route, "metadata.filter_metadata.istio.config")});
           }
         }
       }
@@ -172,7 +176,9 @@ int certs(const std::string& admin) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"pinnacectl: what a running proxy has in force, as tables.\n\nExample: pinnacectl routes --admin 127.0.0.1:15000"};
+  CLI::App app{
+      "pinnacectl: what a running proxy has in force, as tables.\n\nExample: pinnacectl routes --admin "
+      "127.0.0.1:15000"};
   std::string admin = "127.0.0.1:15000";
   app.add_option("-a,--admin", admin, "the proxy's admin address")->capture_default_str();
   app.require_subcommand(1);

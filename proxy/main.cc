@@ -1,4 +1,5 @@
-// pinnace: the proxy. Takes Envoy's command line; what has no meaning here is accepted and ignored, as pilot-agent needs.
+// pinnace: the proxy. Takes Envoy's command line; what has no meaning here is accepted and ignored, as pilot-agent
+// needs.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -20,15 +21,19 @@ int main(int argc, char** argv) {
   app.add_option("-c,--config-path", options.config_path, "bootstrap, JSON or YAML");
   app.add_option("--config-yaml", options.config_yaml, "bootstrap text merged over the file");
   app.add_option("--concurrency", options.concurrency, "worker threads (default: one per core)");
-  app.add_option("-l,--log-level", options.log_level, "trace, debug, info, warning, error, critical or off")->capture_default_str();
-  app.add_option("--drain-time-s", options.drain_time_s, "seconds that a removed or changed listener's connections get")->capture_default_str();
-  app.add_option("--file-flush-interval-msec", options.flush_interval_ms, "how long an access log line may wait")->capture_default_str();
-  app.add_option("--mode", mode, "serve, or validate: check the bootstrap and exit")->check(CLI::IsMember({"serve", "validate"}));
+  app.add_option("-l,--log-level", options.log_level, "trace, debug, info, warning, error, critical or off")
+      ->capture_default_str();
+  app.add_option("--drain-time-s", options.drain_time_s, "seconds that a removed or changed listener's connections get")
+      ->capture_default_str();
+  app.add_option("--file-flush-interval-msec", options.flush_interval_ms, "how long an access log line may wait")
+      ->capture_default_str();
+  app.add_option("--mode", mode, "serve, or validate: check the bootstrap and exit")
+      ->check(CLI::IsMember({"serve", "validate"}));
   auto* accepted = app.add_option_group("accepted for Envoy's sake, without effect");
   accepted->add_option("--component-log-level", component_log_level);
-  for (const char* name : {"--drain-strategy", "--local-address-ip-version", "--file-flush-min-size-kb", "--restart-epoch",
-                           "--parent-shutdown-time-s", "--base-id", "--service-cluster", "--service-node", "--service-zone",
-                           "--log-path", "--log-format"}) {
+  for (const char* name : {"--drain-strategy", "--local-address-ip-version", "--file-flush-min-size-kb",
+                           "--restart-epoch", "--parent-shutdown-time-s", "--base-id", "--service-cluster",
+                           "--service-node", "--service-zone", "--log-path", "--log-format"}) {
     accepted->add_option(name, ignored);
   }
   for (const char* name : {"--disable-hot-restart", "--allow-unknown-static-fields", "--skip-deprecated-logs",
@@ -39,7 +44,8 @@ int main(int argc, char** argv) {
 
   auto level = pinnace::base::parse_log_level(options.log_level);
   if (!level) {
-    std::cerr << "pinnace: -l " << options.log_level << ": not a log level (trace debug info warning error critical off)\n";
+    std::cerr << "pinnace: -l " << options.log_level
+              << ": not a log level (trace debug info warning error critical off)\n";
     return 1;
   }
   pinnace::base::Log::set_level(*level);

@@ -8,7 +8,8 @@ namespace pinnace {
 Result<std::shared_ptr<const Regex>> Regex::compile(const std::string& pattern) {
   int code = 0;
   PCRE2_SIZE offset = 0;
-  auto* compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), 0, &code, &offset, nullptr);
+  auto* compiled =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), 0, &code, &offset, nullptr);
   if (!compiled) {
     PCRE2_UCHAR text[256];
     pcre2_get_error_message(code, text, sizeof text);

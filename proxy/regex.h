@@ -1,5 +1,5 @@
-// Regex: a PCRE2 pattern for stats tags (istiod's use look-ahead and POSIX classes, which RE2 lacks), and Envoy's default
-// tags. Not for requests. THREAD: immutable, any.
+// Regex: a PCRE2 pattern for stats tags (istiod's use look-ahead and POSIX classes, which RE2 lacks), and Envoy's
+// default tags. Not for requests. THREAD: immutable, any.
 #pragma once
 
 #include <memory>

@@ -46,17 +46,20 @@ void Server::configure_stats(const xds::Bootstrap& bootstrap) {
       PN_LOG(kWarning, "stats", "stats_tags[{}]: {}", tag.tag_name(), regex.error().message);
       continue;
     }
-    extractors.push_back({tag.tag_name(), [regex = *regex](std::string_view name, std::string_view& remove, std::string_view& value) {
-      return regex->search(name, remove, value);
-    }});
+    extractors.push_back(
+        {tag.tag_name(), [regex = *regex](std::string_view name, std::string_view& remove, std::string_view& value) {
+           return regex->search(name, remove, value);
+         }});
   }
-  if (config.stats_tags().empty() || (config.has_use_all_default_tags() ? config.use_all_default_tags().value() : true)) {
+  if (config.stats_tags().empty() ||
+      (config.has_use_all_default_tags() ? config.use_all_default_tags().value() : true)) {
     for (const auto& [tag, pattern] : default_stats_tags()) {
       auto regex = Regex::compile(pattern);
       if (regex) {
-        extractors.push_back({tag, [regex = *regex](std::string_view name, std::string_view& remove, std::string_view& value) {
-          return regex->search(name, remove, value);
-        }});
+        extractors.push_back(
+            {tag, [regex = *regex](std::string_view name, std::string_view& remove, std::string_view& value) {
+               return regex->search(name, remove, value);
+             }});
       }
     }
   }
@@ -79,10 +82,14 @@ void Server::configure_stats(const xds::Bootstrap& bootstrap) {
       if (matcher.reject_all()) included = [](std::string_view) { return false; };
       break;
     case Matcher::kInclusionList:
-      included = [patterns = compile_list(matcher.inclusion_list()), any_of](std::string_view name) { return any_of(patterns, name); };
+      included = [patterns = compile_list(matcher.inclusion_list()), any_of](std::string_view name) {
+        return any_of(patterns, name);
+      };
       break;
     case Matcher::kExclusionList:
-      included = [patterns = compile_list(matcher.exclusion_list()), any_of](std::string_view name) { return !any_of(patterns, name); };
+      included = [patterns = compile_list(matcher.exclusion_list()), any_of](std::string_view name) {
+        return !any_of(patterns, name);
+      };
       break;
     default: break;
   }
@@ -94,8 +101,12 @@ void Server::read_runtime(const xds::Bootstrap& bootstrap) {
   for (const auto& layer : bootstrap.layered_runtime().layers()) {
     for (const auto& [key, value] : layer.static_layer().fields()) {
       switch (value.kind_case()) {
-        case google::protobuf::Value::kBoolValue: compile_context_.runtime[key] = value.bool_value() ? "true" : "false"; break;
-        case google::protobuf::Value::kNumberValue: compile_context_.runtime[key] = fmt::format("{:g}", value.number_value()); break;
+        case google::protobuf::Value::kBoolValue:
+          compile_context_.runtime[key] = value.bool_value() ? "true" : "false";
+          break;
+        case google::protobuf::Value::kNumberValue:
+          compile_context_.runtime[key] = fmt::format("{:g}", value.number_value());
+          break;
         case google::protobuf::Value::kStringValue: compile_context_.runtime[key] = value.string_value(); break;
         default: break;
       }
@@ -107,7 +118,9 @@ void Server::read_runtime(const xds::Bootstrap& bootstrap) {
 std::map<std::string, std::string> Server::grpc_targets(const xds::Bootstrap& bootstrap) const {
   std::map<std::string, std::string> targets;
   for (const auto& cluster : bootstrap.static_resources().clusters()) {
-    if (cluster.load_assignment().endpoints_size() == 0 || cluster.load_assignment().endpoints(0).lb_endpoints_size() == 0) continue;
+    if (cluster.load_assignment().endpoints_size() == 0 ||
+        cluster.load_assignment().endpoints(0).lb_endpoints_size() == 0)
+      continue;
     const auto& address = cluster.load_assignment().endpoints(0).lb_endpoints(0).endpoint().address();
     if (address.has_pipe()) {
       std::string path = address.pipe().path();
@@ -146,7 +159,8 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   hooks.publish = [this](std::shared_ptr<const model::Update> update) { publish(std::move(update)); };
   hooks.initialized = [this] { initialized(); };
   hooks.workers = options_.concurrency;
-  configuration_ = std::make_unique<xds::Configuration>(control_, compiler_, compile_context_, tls_registry_, std::move(hooks));
+  configuration_ =
+      std::make_unique<xds::Configuration>(control_, compiler_, compile_context_, tls_registry_, std::move(hooks));
   if (bootstrap.has_admin() && bootstrap.admin().has_address()) {
     auto address = compile::address(bootstrap.admin().address());
     if (!address) return error("admin." + address.error().message);
@@ -154,7 +168,8 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
     auto listening = admin_->listen(*address);
     if (!listening) return error("admin.address: " + listening.error().message);
   }
-  return configuration_->start(bootstrap_, std::make_unique<xds::GrpcTransportFactory>(control_, grpc_targets(bootstrap)));
+  return configuration_->start(bootstrap_,
+                               std::make_unique<xds::GrpcTransportFactory>(control_, grpc_targets(bootstrap)));
 }
 
 void Server::publish(std::shared_ptr<const model::Update> update) {

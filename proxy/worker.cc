@@ -17,11 +17,14 @@ Worker::Worker(stats::Store& store, access_log::SinkThread& sinks, Options optio
   set.drain_time_ms = options.drain_time_ms;
   set.post_to = std::move(options.post_to);
   listeners_ = std::make_unique<listener::ListenerSet>(context_, std::move(set));
-  flush_timer_.init(loop_.timers(), [](void* self) {
-    auto* worker = static_cast<Worker*>(self);
-    worker->logs_.flush();
-    worker->flush_timer_.arm(worker->flush_ms_);
-  }, this);
+  flush_timer_.init(
+      loop_.timers(),
+      [](void* self) {
+        auto* worker = static_cast<Worker*>(self);
+        worker->logs_.flush();
+        worker->flush_timer_.arm(worker->flush_ms_);
+      },
+      this);
 }
 
 Worker::~Worker() { stop(); }

@@ -25,8 +25,8 @@ SanNames san_names(X509* certificate);
 // Every certificate in `pem`, in order. ERRORS: no certificate, or one that does not parse.
 Result<std::vector<X509Ptr>> parse_certificates(const std::string& pem);
 CertificateFacts facts_of(X509* certificate);
-std::string subject_of(X509* certificate);   // RFC 2253
-std::string sha256_of(X509* certificate);    // lower-case hex
+std::string subject_of(X509* certificate);  // RFC 2253
+std::string sha256_of(X509* certificate);   // lower-case hex
 std::string url_encoded_pem(X509* certificate);
 std::string spki_sha256_base64(X509* certificate);
 // The text of OpenSSL's error queue, which it empties.

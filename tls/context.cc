@@ -23,7 +23,8 @@ int verify_peer(X509_STORE_CTX* store, void*) {
   auto* ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
   Transport& transport = Transport::of(ssl);
   X509* leaf = X509_STORE_CTX_get0_cert(store);
-  bool accept_untrusted = static_cast<const Context*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)))->spec().accept_untrusted;
+  bool accept_untrusted =
+      static_cast<const Context*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)))->spec().accept_untrusted;
   if (X509_verify_cert(store) != 1 && !accept_untrusted) {
     int code = X509_STORE_CTX_get_error(store);
     std::string who = leaf ? subject_of(leaf) : "";
@@ -57,8 +58,8 @@ int select_alpn(SSL* ssl, const unsigned char** out, unsigned char* out_size, co
   return SSL_TLSEXT_ERR_NOACK;  // ENVOY: no common protocol is no error
 }
 
-Result<bool> use_certificate(SSL_CTX* ctx, const model::CertificatePem& pem, bool first, std::vector<CertificateFacts>& facts,
-                             std::vector<std::string>& local_sans) {
+Result<bool> use_certificate(SSL_CTX* ctx, const model::CertificatePem& pem, bool first,
+                             std::vector<CertificateFacts>& facts, std::vector<std::string>& local_sans) {
   auto chain = parse_certificates(pem.chain);
   if (!chain) return error("certificate_chain: " + chain.error().message);
   BIO* bio = BIO_new_mem_buf(pem.key.data(), static_cast<int>(pem.key.size()));
@@ -78,7 +79,8 @@ Result<bool> use_certificate(SSL_CTX* ctx, const model::CertificatePem& pem, boo
 
 }  // namespace
 
-Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec& spec, const ResolvedSecrets& secrets) {
+Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec& spec,
+                                                     const ResolvedSecrets& secrets) {
   static std::atomic<uint64_t> generations{1};
   std::shared_ptr<Context> context(new Context);
   context->spec_ = spec;
@@ -96,7 +98,8 @@ Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec
     return error("tls_params.cipher_suites: no known cipher in '" + spec.ciphers + "'");
   }
   const char* curves = spec.curves.empty() ? "X25519:P-256" : spec.curves.c_str();
-  if (SSL_CTX_set1_groups_list(ctx, curves) != 1) return error("tls_params.ecdh_curves: '" + spec.curves + "' is not known");
+  if (SSL_CTX_set1_groups_list(ctx, curves) != 1)
+    return error("tls_params.ecdh_curves: '" + spec.curves + "' is not known");
   if (!spec.signature_algorithms.empty() && SSL_CTX_set1_sigalgs_list(ctx, spec.signature_algorithms.c_str()) != 1) {
     return error("tls_params.signature_algorithms: '" + spec.signature_algorithms + "' is not known");
   }
@@ -148,7 +151,8 @@ Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, nullptr);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     auto id = "pinnace" + std::to_string(context->generation_);
-    SSL_CTX_set_session_id_context(ctx, reinterpret_cast<const unsigned char*>(id.data()), static_cast<unsigned>(id.size()));
+    SSL_CTX_set_session_id_context(ctx, reinterpret_cast<const unsigned char*>(id.data()),
+                                   static_cast<unsigned>(id.size()));
     SSL_CTX_set_num_tickets(ctx, spec.session_tickets ? 1 : 0);
     if (!spec.session_tickets) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
   } else {

@@ -88,10 +88,10 @@ class ContextTable {
 };
 
 struct ClientOptions {
-  std::string sni;                 // empty: from UpstreamTls
-  std::vector<std::string> alpn;   // empty: from UpstreamTls
-  std::string expected_dns_san;    // auto_san_validation
-  uint64_t session_scope = 0;      // which server: sessions of one are no use to another
+  std::string sni;                // empty: from UpstreamTls
+  std::vector<std::string> alpn;  // empty: from UpstreamTls
+  std::string expected_dns_san;   // auto_san_validation
+  uint64_t session_scope = 0;     // which server: sessions of one are no use to another
 };
 
 // REQUIRES: `tls` and `table` outlive the transport's connection (a cluster pins them).

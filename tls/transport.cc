@@ -105,8 +105,8 @@ std::string Transport::check_peer(X509* certificate) const {
   std::string why = check_sans(certificate, tls_ ? tls_->sans : spec.server_sans);
   if (why.empty()) why = check_pins(certificate, spec.verify_certificate_hash, spec.verify_certificate_spki);
   if (why.empty() && !expected_dns_san_.empty()) {
-    model::SanMatcher exact{model::SanType::kDns,
-                            model::StringMatcher::literal(model::StringMatcher::Kind::kExact, expected_dns_san_, false)};
+    model::SanMatcher exact{model::SanType::kDns, model::StringMatcher::literal(model::StringMatcher::Kind::kExact,
+                                                                                expected_dns_san_, false)};
     why = check_sans(certificate, {exact});
   }
   return why;
@@ -298,6 +298,8 @@ std::unique_ptr<net::SecureTransport> make_server(base::EventLoop& loop, Context
   return transport;
 }
 
-std::unique_ptr<net::SecureTransport> make_unready(std::string why) { return std::make_unique<Unready>(std::move(why)); }
+std::unique_ptr<net::SecureTransport> make_unready(std::string why) {
+  return std::make_unique<Unready>(std::move(why));
+}
 
 }  // namespace pinnace::tls

@@ -27,7 +27,8 @@ class Transport final : public net::SecureTransport {
   net::TlsFault fault() const override { return fault_; }
 
   // Client only.
-  void set_client(const ContextTable& table, std::shared_ptr<const model::UpstreamTls> tls, const ClientOptions& options);
+  void set_client(const ContextTable& table, std::shared_ptr<const model::UpstreamTls> tls,
+                  const ClientOptions& options);
   void set_wants_peer_pem(bool wants) { wants_peer_pem_ = wants; }
 
   // OpenSSL's callbacks.
@@ -49,9 +50,9 @@ class Transport final : public net::SecureTransport {
   base::EventLoop& loop_;
   ContextPtr context_;
   SSL* ssl_;
-  net::Bytes in_;       // of the current receive()
-  base::Chain kept_;    // ciphertext that waits, before in_
-  base::Chain out_;     // ciphertext that waits to be sent
+  net::Bytes in_;            // of the current receive()
+  base::Chain kept_;         // ciphertext that waits, before in_
+  base::Chain out_;          // ciphertext that waits to be sent
   size_t scratch_used_ = 0;  // and what follows it, in the loop's scratch
   net::TlsInfo info_;
   std::string failure_, verify_failure_;

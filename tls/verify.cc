@@ -35,20 +35,23 @@ std::string check_sans(X509* certificate, const std::vector<model::SanMatcher>& 
     auto takes = [&](const std::string& name) { return matcher.matcher.matches(name); };
     auto takes_dns = [&](const std::string& name) {
       // ENVOY: an exact DNS matcher also takes a certificate with a wildcard name.
-      if (matcher.matcher.kind() == model::StringMatcher::Kind::kExact) return dns_name_matches(name, matcher.matcher.text());
+      if (matcher.matcher.kind() == model::StringMatcher::Kind::kExact)
+        return dns_name_matches(name, matcher.matcher.text());
       return matcher.matcher.matches(name);
     };
     bool any = matcher.type == SanType::kAny;
     if ((any || matcher.type == SanType::kUri) && std::any_of(names.uri.begin(), names.uri.end(), takes)) return {};
     if ((any || matcher.type == SanType::kDns) && std::any_of(names.dns.begin(), names.dns.end(), takes_dns)) return {};
-    if ((any || matcher.type == SanType::kEmail) && std::any_of(names.email.begin(), names.email.end(), takes)) return {};
+    if ((any || matcher.type == SanType::kEmail) && std::any_of(names.email.begin(), names.email.end(), takes))
+      return {};
     if ((any || matcher.type == SanType::kIp) && std::any_of(names.ip.begin(), names.ip.end(), takes)) return {};
     wanted += (wanted.empty() ? "" : " or ") + matcher.matcher.describe();
   }
   return "the peer has [" + listed(names) + "], wanted [" + wanted + "]";
 }
 
-std::string check_pins(X509* certificate, const std::vector<std::string>& hashes, const std::vector<std::string>& spkis) {
+std::string check_pins(X509* certificate, const std::vector<std::string>& hashes,
+                       const std::vector<std::string>& spkis) {
   if (hashes.empty() && spkis.empty()) return {};
   auto has = [](const std::vector<std::string>& list, const std::string& value) {
     return std::find(list.begin(), list.end(), value) != list.end();

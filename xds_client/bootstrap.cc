@@ -93,7 +93,8 @@ void convert(const YAML::Node& node, std::string& out, int depth) {
   }
 }
 
-// A comma before a closing bracket is no JSON, but the bootstrap template may leave one behind. Commas inside strings stay.
+// A comma before a closing bracket is no JSON, but the bootstrap template may leave one behind. Commas inside strings
+// stay.
 std::string without_trailing_commas(const std::string& text) {
   std::string out;
   out.reserve(text.size());

@@ -13,7 +13,11 @@ using envoy::config::endpoint::v3::ClusterLoadAssignment;
 using model::ClusterType;
 
 Clusters::Clusters(boost::asio::io_context& control, const Secrets& secrets, std::function<void()> changed)
-    : control_(control), secrets_(secrets), changed_(std::move(changed)), resolver_(control), rng_(std::random_device{}()) {}
+    : control_(control),
+      secrets_(secrets),
+      changed_(std::move(changed)),
+      resolver_(control),
+      rng_(std::random_device{}()) {}
 
 void Clusters::set(Resource resource, CompiledCluster compiled, bool is_static, int64_t now_s) {
   ClusterEntry& entry = entries_[resource.name];
@@ -155,25 +159,27 @@ void Clusters::resolve(const std::string& name) {
   auto found = entries_.find(name);
   if (found == entries_.end() || !found->second.dns) return;
   ClusterEntry& entry = found->second;
-  const CompiledCluster& cluster = entry.warming && !entry.warming->dns_targets.empty() ? *entry.warming : *entry.active;
+  const CompiledCluster& cluster =
+      entry.warming && !entry.warming->dns_targets.empty() ? *entry.warming : *entry.active;
   std::shared_ptr<DnsState> state = entry.dns;
   state->pending = cluster.dns_targets.size();
   state->least_ttl_s = 0;
   for (size_t i = 0; i < cluster.dns_targets.size(); i++) {
     const auto& target = cluster.dns_targets[i];
-    resolver_.resolve(target.name, cluster.dns.family,
-                      [this, name, weak = std::weak_ptr<DnsState>(state), i, host = target.name](const DnsAnswer& answer) {
-                        auto alive = weak.lock();
-                        if (!alive) return;
-                        if (answer.ok) {
-                          alive->answers[i] = answer.addresses;
-                          if (alive->least_ttl_s == 0 || answer.ttl_s < alive->least_ttl_s) alive->least_ttl_s = answer.ttl_s;
-                        } else {
-                          // ENVOY: a name that cannot be resolved now keeps the addresses it had.
-                          PN_LOG(kWarning, "dns", "cluster {}: {}: {}", name, host, answer.failure);
-                        }
-                        if (--alive->pending == 0) dns_done(name);
-                      });
+    resolver_.resolve(
+        target.name, cluster.dns.family,
+        [this, name, weak = std::weak_ptr<DnsState>(state), i, host = target.name](const DnsAnswer& answer) {
+          auto alive = weak.lock();
+          if (!alive) return;
+          if (answer.ok) {
+            alive->answers[i] = answer.addresses;
+            if (alive->least_ttl_s == 0 || answer.ttl_s < alive->least_ttl_s) alive->least_ttl_s = answer.ttl_s;
+          } else {
+            // ENVOY: a name that cannot be resolved now keeps the addresses it had.
+            PN_LOG(kWarning, "dns", "cluster {}: {}: {}", name, host, answer.failure);
+          }
+          if (--alive->pending == 0) dns_done(name);
+        });
   }
 }
 
@@ -181,7 +187,8 @@ void Clusters::dns_done(const std::string& name) {
   auto found = entries_.find(name);
   if (found == entries_.end() || !found->second.dns) return;
   ClusterEntry& entry = found->second;
-  const CompiledCluster& cluster = entry.warming && !entry.warming->dns_targets.empty() ? *entry.warming : *entry.active;
+  const CompiledCluster& cluster =
+      entry.warming && !entry.warming->dns_targets.empty() ? *entry.warming : *entry.active;
   entry.dns->answered = true;
   dirty_.insert(name);
   uint64_t delay = cluster.dns.refresh_ms;

@@ -41,7 +41,7 @@ struct DnsState {
 };
 
 struct ClusterEntry {
-  Resource resource;           // in force
+  Resource resource;  // in force
   Resource warming_resource;
   std::optional<compile::CompiledCluster> active, warming;
   model::EndpointsPtr endpoints;
@@ -87,7 +87,7 @@ class Clusters {
   std::map<std::string, ClusterEntry> entries_;
   std::map<std::string, Resource> assignments_;  // EDS, as delivered
   std::map<std::string, std::shared_ptr<envoy::config::endpoint::v3::ClusterLoadAssignment>> parsed_;
-  std::set<std::string> dirty_;                  // cluster names whose endpoints changed
+  std::set<std::string> dirty_;  // cluster names whose endpoints changed
   std::vector<uint32_t> removed_;
 };
 

@@ -28,8 +28,8 @@ void note(std::string& rejected, const std::string& name, const std::string& why
 
 }  // namespace
 
-Configuration::Configuration(boost::asio::io_context& control, boost::asio::thread_pool& compiler, compile::Context& context,
-                             compile::TlsRegistry& registry, Hooks hooks)
+Configuration::Configuration(boost::asio::io_context& control, boost::asio::thread_pool& compiler,
+                             compile::Context& context, compile::TlsRegistry& registry, Hooks hooks)
     : control_(control),
       compiler_(compiler),
       context_(context),
@@ -93,8 +93,10 @@ Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap&
   const auto& dynamic = bootstrap.dynamic_resources();
   wants_clusters_ = dynamic.has_cds_config();
   wants_listeners_ = dynamic.has_lds_config();
-  if (wants_clusters_ && !dynamic.cds_config().has_ads()) return error("dynamic_resources.cds_config: only ads is supported");
-  if (wants_listeners_ && !dynamic.lds_config().has_ads()) return error("dynamic_resources.lds_config: only ads is supported");
+  if (wants_clusters_ && !dynamic.cds_config().has_ads())
+    return error("dynamic_resources.cds_config: only ads is supported");
+  if (wants_listeners_ && !dynamic.lds_config().has_ads())
+    return error("dynamic_resources.lds_config: only ads is supported");
   if (dynamic.has_ads_config()) {
     const auto& ads = dynamic.ads_config();
     using Api = envoy::config::core::v3::ApiConfigSource;
@@ -106,9 +108,10 @@ Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap&
     }
     std::string method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
     method += delta ? "DeltaAggregatedResources" : "StreamAggregatedResources";
-    ads_ = std::make_unique<XdsStream>(control_, *transports_,
-                                       XdsStream::Settings{"ADS", ads.grpc_services(0).envoy_grpc().cluster_name(), method, delta},
-                                       node_, [this](Batch batch) { on_batch(std::move(batch)); });
+    ads_ = std::make_unique<XdsStream>(
+        control_, *transports_,
+        XdsStream::Settings{"ADS", ads.grpc_services(0).envoy_grpc().cluster_name(), method, delta}, node_,
+        [this](Batch batch) { on_batch(std::move(batch)); });
     if (wants_clusters_) ads_->subscription().want_all(kClusterType);
     auto connected = context_.stats.gauge("control_plane.connected_state");
     ads_->on_connected_change([this, connected](bool up) { context_.stats.set_shared(connected, up ? 1 : 0); });
@@ -135,7 +138,8 @@ void Configuration::finish(const Batch& batch, const std::string& rejected) {
   if (!rejected.empty()) {
     std::string line = rejected;
     std::replace(line.begin(), line.end(), '\n', ';');
-    PN_LOG(kWarning, "xds", "refused ({}): {}; what was in force stays", batch.type_url.substr(batch.type_url.rfind('.') + 1), line);
+    PN_LOG(kWarning, "xds", "refused ({}): {}; what was in force stays",
+           batch.type_url.substr(batch.type_url.rfind('.') + 1), line);
   }
   if (ads_) {
     ads_->subscription().answer(batch, rejected);
@@ -356,7 +360,8 @@ bool Configuration::listener_ready(const ListenerEntry& entry) const {
   for (const auto& name : listener.route_names) {
     auto found = routes_.find(name);
     if (found == routes_.end()) return false;
-    // ENVOY: refused routes are an answer too; a new listener then serves 404. One that serves already keeps its old self.
+    // ENVOY: refused routes are an answer too; a new listener then serves 404. One that serves already keeps its old
+    // self.
     bool refused = found->second.rejected.set() && !entry.active;
     if (!found->second.delivered && !refused) return false;
   }

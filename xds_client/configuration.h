@@ -1,7 +1,7 @@
-// Configuration: everything the control planes have said, what of it is in force, and what still warms. Takes xDS batches,
-// compiles them on the compile thread, and publishes what is complete as one Update; only then is a batch acknowledged.
-// A resource that cannot be used is refused by name and the one in force stays; nothing that works is taken away by it.
-// THREAD: control; compilation runs on the executor it is given.
+// Configuration: everything the control planes have said, what of it is in force, and what still warms. Takes xDS
+// batches, compiles them on the compile thread, and publishes what is complete as one Update; only then is a batch
+// acknowledged. A resource that cannot be used is refused by name and the one in force stays; nothing that works is
+// taken away by it. THREAD: control; compilation runs on the executor it is given.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -28,7 +28,7 @@ inline constexpr const char* kListenerType = "type.googleapis.com/envoy.config.l
 inline constexpr const char* kRouteType = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 
 struct ListenerEntry {
-  Resource resource;             // in force
+  Resource resource;  // in force
   Resource warming_resource;
   std::optional<compile::CompiledListener> active, warming;
   std::shared_ptr<net::SocketSet> sockets;
@@ -59,7 +59,8 @@ class Configuration {
   ~Configuration();
 
   // Static resources, then the streams. ERRORS: a static resource cannot be used.
-  Result<bool> start(const envoy::config::bootstrap::v3::Bootstrap& bootstrap, std::unique_ptr<TransportFactory> transports);
+  Result<bool> start(const envoy::config::bootstrap::v3::Bootstrap& bootstrap,
+                     std::unique_ptr<TransportFactory> transports);
 
   const Clusters& clusters() const { return clusters_; }
   const std::map<std::string, ListenerEntry>& listeners() const { return listeners_; }

@@ -34,7 +34,8 @@ void finish(void* argument, int status, int, ares_addrinfo* result) {
   if (result) ares_freeaddrinfo(result);
   // AUTO takes IPv6 where there is any, V4_PREFERRED IPv4; ALL keeps both.
   auto keep_only = [&](base::Address::Kind kind) {
-    bool any = std::any_of(answer.addresses.begin(), answer.addresses.end(), [&](const auto& a) { return a.kind() == kind; });
+    bool any =
+        std::any_of(answer.addresses.begin(), answer.addresses.end(), [&](const auto& a) { return a.kind() == kind; });
     if (any) std::erase_if(answer.addresses, [&](const auto& a) { return a.kind() != kind; });
   };
   if (query->family == Family::kAuto) keep_only(base::Address::Kind::kIpv6);
@@ -55,7 +56,8 @@ class DnsResolver::Channel {
     options.sock_state_cb_data = this;
     options.timeout = 2000;
     options.tries = 3;
-    ok_ = ares_init_options(&channel_, &options, ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES) == ARES_SUCCESS;
+    ok_ = ares_init_options(&channel_, &options, ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES) ==
+          ARES_SUCCESS;
   }
   ~Channel() {
     closing_ = true;
@@ -66,7 +68,9 @@ class DnsResolver::Channel {
   void resolve(const std::string& name, Query query) {
     if (!ok_) return query.done({false, "c-ares cannot start", {}, 0});
     ares_addrinfo_hints hints{};
-    hints.ai_family = query.family == Family::kV4Only ? AF_INET : query.family == Family::kV6Only ? AF_INET6 : AF_UNSPEC;
+    hints.ai_family = query.family == Family::kV4Only   ? AF_INET
+                      : query.family == Family::kV6Only ? AF_INET6
+                                                        : AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = ARES_AI_NOSORT;
     ares_getaddrinfo(channel_, name.c_str(), nullptr, &hints, finish, new Query(std::move(query)));

@@ -83,8 +83,9 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
     if (ok && !outgoing_.empty()) write_next();
   }
   void OnDone(const grpc::Status& status) override {
-    std::string why = status.ok() ? "closed by the control plane"
-                                  : status.error_message() + " (gRPC status " + std::to_string(status.error_code()) + ")";
+    std::string why = status.ok()
+                          ? "closed by the control plane"
+                          : status.error_message() + " (gRPC status " + std::to_string(status.error_code()) + ")";
     post([why](Transport::Events& events) {
       if (events.on_closed) events.on_closed(why);
     });

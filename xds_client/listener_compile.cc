@@ -16,9 +16,9 @@ namespace pb = envoy::config::listener::v3;
 using ChainPtr = std::shared_ptr<const model::FilterChain>;
 
 Result<model::FilterChainMatch> chain_match(const pb::FilterChainMatch& proto) {
-  auto known = only_fields(proto, {"destination_port", "prefix_ranges", "server_names", "transport_protocol",
-                                   "application_protocols", "source_type", "source_prefix_ranges", "source_ports",
-                                   "direct_source_prefix_ranges"});
+  auto known = only_fields(
+      proto, {"destination_port", "prefix_ranges", "server_names", "transport_protocol", "application_protocols",
+              "source_type", "source_prefix_ranges", "source_ports", "direct_source_prefix_ranges"});
   if (!known) return known.error();
   model::FilterChainMatch out;
   if (proto.has_destination_port()) out.destination_port = static_cast<uint16_t>(proto.destination_port().value());
@@ -78,7 +78,8 @@ Result<ChainPtr> filter_chain(const pb::FilterChain& proto, const model::Listene
     chain->filters.push_back(std::move(*compiled));
   }
   if (chain->filters.size() != 1) {
-    return error(chain->filters.empty() ? "filters: empty" : "filters: only one (terminal) network filter is supported yet");
+    return error(chain->filters.empty() ? "filters: empty"
+                                        : "filters: only one (terminal) network filter is supported yet");
   }
   if (chain->tls) chain->tls->wants_peer_pem = chain->filters.back()->wants_peer_certificate();
   return ChainPtr(std::move(chain));
@@ -109,13 +110,29 @@ model::ListenerStats make_stats(const std::string& address, stats::Store& store)
 }  // namespace
 
 Result<CompiledListener> listener(const pb::Listener& proto, const model::ListenerConfig* previous, Context& context) {
-  auto known = only_fields(
-      proto, {"name", "address", "additional_addresses", "stat_prefix", "filter_chains", "use_original_dst",
-              "default_filter_chain", "per_connection_buffer_limit_bytes", "metadata", "listener_filters",
-              "listener_filters_timeout", "continue_on_listener_filters_timeout", "transparent", "traffic_direction",
-              "access_log", "tcp_backlog_size", "max_connections_to_accept_per_socket_event", "bind_to_port",
-              "enable_reuse_port", "ignore_global_conn_limit", "bypass_overload_manager", "connection_balance_config",
-              "drain_type"});
+  auto known = only_fields(proto, {"name",
+                                   "address",
+                                   "additional_addresses",
+                                   "stat_prefix",
+                                   "filter_chains",
+                                   "use_original_dst",
+                                   "default_filter_chain",
+                                   "per_connection_buffer_limit_bytes",
+                                   "metadata",
+                                   "listener_filters",
+                                   "listener_filters_timeout",
+                                   "continue_on_listener_filters_timeout",
+                                   "transparent",
+                                   "traffic_direction",
+                                   "access_log",
+                                   "tcp_backlog_size",
+                                   "max_connections_to_accept_per_socket_event",
+                                   "bind_to_port",
+                                   "enable_reuse_port",
+                                   "ignore_global_conn_limit",
+                                   "bypass_overload_manager",
+                                   "connection_balance_config",
+                                   "drain_type"});
   if (!known) return known.error();
   CompiledListener out;
   auto config = std::make_shared<model::ListenerConfig>();
@@ -139,7 +156,8 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   }
   if (proto.has_tcp_backlog_size()) config->backlog = proto.tcp_backlog_size().value();
   config->accepts_per_event = proto.max_connections_to_accept_per_socket_event().value();
-  if (proto.has_per_connection_buffer_limit_bytes()) config->buffer_limit = proto.per_connection_buffer_limit_bytes().value();
+  if (proto.has_per_connection_buffer_limit_bytes())
+    config->buffer_limit = proto.per_connection_buffer_limit_bytes().value();
   if (proto.address().has_pipe()) config->pipe_mode = proto.address().pipe().mode();
   config->direction = static_cast<model::TrafficDirection>(proto.traffic_direction());
   if (proto.has_listener_filters_timeout()) config->filters_timeout_ms = milliseconds(proto.listener_filters_timeout());

@@ -8,12 +8,12 @@ namespace pinnace::compile {
 
 struct CompiledListener {
   model::ListenerPtr config;
-  std::vector<std::string> route_names;   // RDS resources it needs before it serves
-  std::vector<uint32_t> tls_contexts;     // likewise
+  std::vector<std::string> route_names;  // RDS resources it needs before it serves
+  std::vector<uint32_t> tls_contexts;    // likewise
 };
 
 // `previous` (may be nullptr) lends its unchanged chains, so that their connections go on.
-Result<CompiledListener> listener(const envoy::config::listener::v3::Listener& proto, const model::ListenerConfig* previous,
-                                  Context& context);
+Result<CompiledListener> listener(const envoy::config::listener::v3::Listener& proto,
+                                  const model::ListenerConfig* previous, Context& context);
 
 }  // namespace pinnace::compile

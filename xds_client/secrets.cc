@@ -64,7 +64,8 @@ bool Secrets::resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& o
       return false;
     }
     const auto& certificate = found->second.secret.tls_certificate();
-    out.certificates.push_back({text(certificate.certificate_chain()), text(certificate.private_key()), text(certificate.password())});
+    out.certificates.push_back(
+        {text(certificate.certificate_chain()), text(certificate.private_key()), text(certificate.password())});
   }
   if (spec.validation) {
     out.validation = *spec.validation;
@@ -122,7 +123,8 @@ std::set<std::string> Secrets::wanted(const std::string& source) const {
     for (const auto& ref : spec.certificate_secrets) {
       if (key(ref).first == source) names.insert(ref.sds_name);
     }
-    if (spec.validation_secret && key(*spec.validation_secret).first == source) names.insert(spec.validation_secret->sds_name);
+    if (spec.validation_secret && key(*spec.validation_secret).first == source)
+      names.insert(spec.validation_secret->sds_name);
   }
   return names;
 }
@@ -145,7 +147,8 @@ void Secrets::give_up(uint32_t id) {
   std::string missing;
   if (resolve(registry_.spec(id), resolved, missing)) return;
   states_[id].given_up = true;
-  PN_LOG(kWarning, "tls", "secret {} has not come in time; what needs it goes live and its handshakes fail until it does", missing);
+  PN_LOG(kWarning, "tls",
+         "secret {} has not come in time; what needs it goes live and its handshakes fail until it does", missing);
 }
 
 }  // namespace pinnace::xds

@@ -1,6 +1,6 @@
 // Secrets: what SDS has delivered, and the TLS contexts made of it. A context exists once all its secrets do; a secret
-// that rotates makes its contexts anew. Fail closed: without its validation secret there is no context and no handshake.
-// THREAD: control.
+// that rotates makes its contexts anew. Fail closed: without its validation secret there is no context and no
+// handshake. THREAD: control.
 #pragma once
 
 #include <functional>
@@ -39,7 +39,9 @@ class Secrets {
   std::set<std::string> wanted(const std::string& source) const;
   std::set<std::string> sources() const;
   // Ready to be used: made, or given up waiting for (initial_fetch_timeout), in which case handshakes fail.
-  bool ready(uint32_t context_id) const { return context_id < states_.size() && (states_[context_id].made || states_[context_id].given_up); }
+  bool ready(uint32_t context_id) const {
+    return context_id < states_.size() && (states_[context_id].made || states_[context_id].given_up);
+  }
   // Contexts that still wait for a secret with a time limit: (id, limit in ms).
   std::vector<std::pair<uint32_t, uint64_t>> take_deadlines();
   void give_up(uint32_t context_id);

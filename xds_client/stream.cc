@@ -19,9 +19,9 @@ XdsStream::XdsStream(boost::asio::io_context& control, TransportFactory& transpo
 
 void XdsStream::connect() {
   responded_ = false;
-  transport_ = transports_.open(settings_.cluster, settings_.method,
-                                {[this](std::string message) { on_message(message); },
-                                 [this](const std::string& why) { on_closed(why); }});
+  transport_ = transports_.open(
+      settings_.cluster, settings_.method,
+      {[this](std::string message) { on_message(message); }, [this](const std::string& why) { on_closed(why); }});
   subscription_.stream_opened();
   flush();
 }
@@ -55,8 +55,9 @@ void XdsStream::on_closed(const std::string& why) {
   uint64_t delay = 50 + rng_.below(ceiling);
   auto level = failures_ == 0 ? base::LogLevel::kWarning : base::LogLevel::kInfo;
   if (base::Log::enabled(level)) {
-    base::Log::write(level, "xds", fmt::format("{}: stream closed: {}; the configuration in force stays; trying again in {} ms",
-                                               settings_.label, why, delay));
+    base::Log::write(level, "xds",
+                     fmt::format("{}: stream closed: {}; the configuration in force stays; trying again in {} ms",
+                                 settings_.label, why, delay));
   }
   failures_++;
   timer_.expires_after(std::chrono::milliseconds(delay));

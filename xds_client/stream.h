@@ -17,7 +17,7 @@ namespace pinnace::xds {
 class XdsStream {
  public:
   struct Settings {
-    std::string label;    // for logs: "ADS", "SDS from sds-grpc"
+    std::string label;  // for logs: "ADS", "SDS from sds-grpc"
     std::string cluster;
     std::string method;
     bool delta = true;

@@ -30,7 +30,8 @@ void Subscription::want(const std::string& url, const std::set<std::string>& nam
   Type& wanted = type(url);
   std::vector<std::string> added, dropped;
   std::set_difference(names.begin(), names.end(), wanted.names.begin(), wanted.names.end(), std::back_inserter(added));
-  std::set_difference(wanted.names.begin(), wanted.names.end(), names.begin(), names.end(), std::back_inserter(dropped));
+  std::set_difference(wanted.names.begin(), wanted.names.end(), names.begin(), names.end(),
+                      std::back_inserter(dropped));
   if (added.empty() && dropped.empty()) return;
   wanted.names = names;
   for (const auto& name : dropped) wanted.known.erase(name);
@@ -134,7 +135,8 @@ void Subscription::answer(const Batch& batch, const std::string& rejected) {
     return;
   }
   if (rejected.empty()) answered.version = batch.version;
-  if (!open_ || batch.stream != stream_ || answered.nonce != batch.nonce) return;  // a newer response is already here and will be answered
+  if (!open_ || batch.stream != stream_ || answered.nonce != batch.nonce)
+    return;  // a newer response is already here and will be answered
   ask_sotw(answered, rejected);
 }
 

@@ -1,5 +1,5 @@
-// Subscription: the xDS protocol of one stream, sans-IO: which names of which types are wanted, nonces, ACK and NACK, what
-// the server is known to have sent. Delta and state-of-the-world. Messages in, messages and resource batches out.
+// Subscription: the xDS protocol of one stream, sans-IO: which names of which types are wanted, nonces, ACK and NACK,
+// what the server is known to have sent. Delta and state-of-the-world. Messages in, messages and resource batches out.
 // Rules from istiod: never an ACK and a subscription change in one message; versions may be empty and mean nothing.
 // THREAD: control.
 #pragma once
@@ -17,7 +17,7 @@
 namespace pinnace::xds {
 
 struct Resource {
-  std::string name;     // delta: as the server names it; SotW: filled by who unpacks it
+  std::string name;  // delta: as the server names it; SotW: filled by who unpacks it
   std::string version;
   google::protobuf::Any body;
 };
@@ -26,11 +26,11 @@ struct Resource {
 struct Batch {
   std::string type_url;
   std::string nonce;
-  std::string version;              // system_version_info or version_info
+  std::string version;  // system_version_info or version_info
   std::vector<Resource> resources;
-  std::vector<std::string> removed; // delta only
-  uint64_t stream = 0;              // which opening of the stream it came on
-  bool complete = false;            // SotW wildcard: resources not named here are gone
+  std::vector<std::string> removed;  // delta only
+  uint64_t stream = 0;               // which opening of the stream it came on
+  bool complete = false;             // SotW wildcard: resources not named here are gone
 };
 
 class Subscription {
@@ -64,8 +64,8 @@ class Subscription {
   };
 
   Type& type(const std::string& url);
-  void ask_delta(const Type& type, const std::vector<std::string>& subscribe, const std::vector<std::string>& unsubscribe,
-                 bool initial);
+  void ask_delta(const Type& type, const std::vector<std::string>& subscribe,
+                 const std::vector<std::string>& unsubscribe, bool initial);
   void ask_sotw(const Type& type, const std::string& error);
 
   bool delta_;

@@ -20,10 +20,8 @@ tcp::acceptor open_acceptor(asio::io_context& loop, unsigned short port) {
   tcp::acceptor acceptor(loop);
   boost::system::error_code no_ipv6;
   acceptor.open(tcp::v6(), no_ipv6);
-  if (no_ipv6)
-    acceptor.open(tcp::v4());
-  else
-    acceptor.set_option(asio::ip::v6_only(false));
+  if (no_ipv6) acceptor.open(tcp::v4());
+  else acceptor.set_option(asio::ip::v6_only(false));
   acceptor.set_option(tcp::acceptor::reuse_address(true));
   acceptor.bind({no_ipv6 ? tcp::v4() : tcp::v6(), port});
   acceptor.listen();

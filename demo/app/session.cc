@@ -90,10 +90,8 @@ asio::awaitable<void> serve(Stream& stream, const Identity& self, const Downstre
     Response response = co_await answer(self, from, request);
     response.keep_alive(request.keep_alive());
     const unsigned status = response.result_int();
-    if (status != 204 && status != 304)
-      response.prepare_payload();
-    else
-      response.body().clear();
+    if (status != 204 && status != 304) response.prepare_payload();
+    else response.body().clear();
     log_request(self, from, request, response);
     open = co_await send(stream, response, request.method() != http::verb::head) && request.keep_alive();
   }

@@ -75,10 +75,10 @@ bool read_alpn(Bytes extension, TlsFacts& facts) {
 
 Inspection read_hello(Bytes hello, TlsFacts& facts) {
   Reader reader(hello);
-  reader.take(2 + 32);    // legacy_version, random
-  reader.counted(1);      // legacy_session_id
-  reader.counted(2);      // cipher_suites
-  reader.counted(1);      // legacy_compression_methods
+  reader.take(2 + 32);  // legacy_version, random
+  reader.counted(1);    // legacy_session_id
+  reader.counted(2);    // cipher_suites
+  reader.counted(1);    // legacy_compression_methods
   if (!reader.ok()) return Inspection::kNo;
   if (reader.empty()) return Inspection::kYes;  // a hello without extensions
   Reader extensions(reader.counted(2));
@@ -89,7 +89,8 @@ Inspection read_hello(Bytes hello, TlsFacts& facts) {
     Bytes body = extensions.counted(2);
     if (!extensions.ok()) return Inspection::kNo;
     // RFC 8446 4.2: no extension twice.
-    if (type == kServerName && (std::exchange(seen_name, true) || !read_server_name(body, facts))) return Inspection::kNo;
+    if (type == kServerName && (std::exchange(seen_name, true) || !read_server_name(body, facts)))
+      return Inspection::kNo;
     if (type == kAlpn && (std::exchange(seen_alpn, true) || !read_alpn(body, facts))) return Inspection::kNo;
   }
   return Inspection::kYes;

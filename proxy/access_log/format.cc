@@ -42,9 +42,7 @@ void put_escaped(std::string& out, std::string_view value) {
 }
 
 // `:N` cuts the value, not what escaping made of it: a cut escape would swallow the quote after it.
-std::string_view cut(std::string_view value, const size_t* length) {
-  return length ? value.substr(0, *length) : value;
-}
+std::string_view cut(std::string_view value, const size_t* length) { return length ? value.substr(0, *length) : value; }
 
 void put_text(std::string& out, std::string_view value) {
   if (value.empty()) {
@@ -259,7 +257,8 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
       std::string_view value;
       if (entry.request) {
         value = request_value(*entry.request, item.text);
-        if (value.data() == nullptr && !item.alternative.empty()) value = request_value(*entry.request, item.alternative);
+        if (value.data() == nullptr && !item.alternative.empty())
+          value = request_value(*entry.request, item.alternative);
       }
       put_header(out, value, item.has_length ? &item.max_length : nullptr);
       // ENVOY: x-forwarded-for is one list, on however many lines it came.
@@ -297,7 +296,8 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
     case Op::kUpstreamHost: return put_text(out, info.upstream_host);
     case Op::kUpstreamCluster: return put_text(out, info.cluster_name);
     case Op::kUpstreamLocalAddress: return put_address(out, info.upstream_local_address);
-    case Op::kDownstreamLocalAddress: return put_address(out, info.local_address ? *info.local_address : base::Address());
+    case Op::kDownstreamLocalAddress:
+      return put_address(out, info.local_address ? *info.local_address : base::Address());
     case Op::kDownstreamLocalPort: return put_number(out, info.local_address ? info.local_address->port() : 0);
     case Op::kDownstreamRemoteAddress: return put_address(out, info.remote_address);
     case Op::kDownstreamRemoteAddressWithoutPort: return put_text(out, info.remote_address.ip_text());
@@ -306,10 +306,8 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
     case Op::kRequestedServerName: return put_text(out, info.requested_server_name);
     case Op::kRouteName: return put_text(out, info.route_name);
     case Op::kAttemptCount: return put_number(out, info.attempts);
-    case Op::kPeerUriSan:
-      return put_list(out, info.tls ? &info.tls->peer_uri_sans : nullptr);
-    case Op::kLocalUriSan:
-      return put_list(out, info.tls ? &info.tls->local_uri_sans : nullptr);
+    case Op::kPeerUriSan: return put_list(out, info.tls ? &info.tls->peer_uri_sans : nullptr);
+    case Op::kLocalUriSan: return put_list(out, info.tls ? &info.tls->local_uri_sans : nullptr);
     case Op::kPeerSubject: return put_text(out, info.tls ? std::string_view(info.tls->peer_subject) : "");
     case Op::kTlsVersion: return put_text(out, info.tls ? std::string_view(info.tls->version) : "");
     case Op::kTlsCipher: return put_text(out, info.tls ? std::string_view(info.tls->cipher) : "");

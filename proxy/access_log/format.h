@@ -1,7 +1,7 @@
 // Format: an access log's format string, compiled once into a list of operators. Rendering appends to a buffer and
-// allocates nothing. Operators and what they print when a value is absent ("-") are Envoy's. UNLIKE ENVOY: quotes and control
-// characters in values are escaped, so that no peer can write lines or fields of its own.
-// ERRORS: compile() names the operator it does not know.
+// allocates nothing. Operators and what they print when a value is absent ("-") are Envoy's. UNLIKE ENVOY: quotes and
+// control characters in values are escaped, so that no peer can write lines or fields of its own. ERRORS: compile()
+// names the operator it does not know.
 #pragma once
 
 #include <string>
@@ -28,11 +28,35 @@ class Format {
 
  private:
   enum class Op : uint8_t {
-    kLiteral, kStartTime, kRequestHeader, kResponseHeader, kProtocol, kResponseCode, kResponseFlags, kResponseCodeDetails,
-    kConnectionTerminationDetails, kUpstreamTransportFailureReason, kBytesReceived, kBytesSent, kDuration, kUpstreamHost,
-    kUpstreamCluster, kUpstreamLocalAddress, kDownstreamLocalAddress, kDownstreamLocalPort, kDownstreamRemoteAddress,
-    kDownstreamRemoteAddressWithoutPort, kDownstreamDirectRemoteAddress, kRequestedServerName, kRouteName, kAttemptCount,
-    kPeerUriSan, kLocalUriSan, kPeerSubject, kTlsVersion, kTlsCipher,
+    kLiteral,
+    kStartTime,
+    kRequestHeader,
+    kResponseHeader,
+    kProtocol,
+    kResponseCode,
+    kResponseFlags,
+    kResponseCodeDetails,
+    kConnectionTerminationDetails,
+    kUpstreamTransportFailureReason,
+    kBytesReceived,
+    kBytesSent,
+    kDuration,
+    kUpstreamHost,
+    kUpstreamCluster,
+    kUpstreamLocalAddress,
+    kDownstreamLocalAddress,
+    kDownstreamLocalPort,
+    kDownstreamRemoteAddress,
+    kDownstreamRemoteAddressWithoutPort,
+    kDownstreamDirectRemoteAddress,
+    kRequestedServerName,
+    kRouteName,
+    kAttemptCount,
+    kPeerUriSan,
+    kLocalUriSan,
+    kPeerSubject,
+    kTlsVersion,
+    kTlsCipher,
   };
   struct Item {
     Op op = Op::kLiteral;

@@ -24,7 +24,8 @@ std::string decode(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); i++) {
     unsigned value = 0;
-    if (text[i] == '%' && i + 2 < text.size() && sscanf(std::string(text.substr(i + 1, 2)).c_str(), "%2x", &value) == 1) {
+    if (text[i] == '%' && i + 2 < text.size() &&
+        sscanf(std::string(text.substr(i + 1, 2)).c_str(), "%2x", &value) == 1) {
       out += static_cast<char>(value);
       i += 2;
     } else {
@@ -75,17 +76,20 @@ constexpr Page kPages[] = {
     {"/healthcheck/fail", "cause the server to fail health checks", true, fail_page},
     {"/healthcheck/ok", "cause the server to pass health checks", true, ok_page},
     {"/listeners", "print listener info (format=json)", false, listeners_page},
-    {"/logging", "query or change logging levels (level=)", true, [](Host&, const Query& q) { return logging_page(q); }},
+    {"/logging", "query or change logging levels (level=)", true,
+     [](Host&, const Query& q) { return logging_page(q); }},
     {"/quitquitquit", "exit the server", true, quit_page},
     {"/ready", "print server state, 200 when LIVE, otherwise 503", false, ready_page},
-    {"/server_info", "print server version and status", false, [](Host& h, const Query&) { return server_info_page(h); }},
+    {"/server_info", "print server version and status", false,
+     [](Host& h, const Query&) { return server_info_page(h); }},
     {"/stats", "print server stats (usedonly, filter=, format=json|prometheus)", false, stats_page},
     {"/stats/prometheus", "print server stats in prometheus format (usedonly, filter=)", false, prometheus_page},
 };
 
 std::string help() {
   std::string out = "admin commands are:\n";
-  for (const auto& page : kPages) out += "  " + std::string(page.path) + (page.changes ? " (POST)" : "") + ": " + page.help + "\n";
+  for (const auto& page : kPages)
+    out += "  " + std::string(page.path) + (page.changes ? " (POST)" : "") + ": " + page.help + "\n";
   return out;
 }
 
@@ -98,7 +102,8 @@ Query::Query(std::string_view text) {
     text = amp == std::string_view::npos ? std::string_view() : text.substr(amp + 1);
     size_t equals = pair.find('=');
     if (pair.empty()) continue;
-    values_[decode(pair.substr(0, equals))] = equals == std::string_view::npos ? std::string() : decode(pair.substr(equals + 1));
+    values_[decode(pair.substr(0, equals))] =
+        equals == std::string_view::npos ? std::string() : decode(pair.substr(equals + 1));
   }
 }
 
@@ -113,9 +118,8 @@ void Admin::handle(std::string_view method, std::string_view target, std::functi
       return done({405, "Method " + std::string(method) + " not allowed, POST required."});
     }
     if (page.handle) return done(page.handle(host_, query));
-    return host_.gather_hosts([this, query, done = std::move(done)](const HostStatsMap& stats) {
-      done(clusters_page(host_, query, stats));
-    });
+    return host_.gather_hosts(
+        [this, query, done = std::move(done)](const HostStatsMap& stats) { done(clusters_page(host_, query, stats)); });
   }
   done({404, "invalid path. " + help()});
 }
@@ -144,7 +148,9 @@ class Admin::HttpServer : public std::enable_shared_from_this<Admin::HttpServer>
   static constexpr size_t kMaxConnections = 128;
 
   struct Connection : std::enable_shared_from_this<Connection> {
-    Connection(std::shared_ptr<HttpServer> s, Socket socket) : server(std::move(s)), stream(std::move(socket)) { server->open_++; }
+    Connection(std::shared_ptr<HttpServer> s, Socket socket) : server(std::move(s)), stream(std::move(socket)) {
+      server->open_++;
+    }
     ~Connection() { server->open_--; }
 
     void read() {

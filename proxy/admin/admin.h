@@ -98,7 +98,8 @@ Reply certs_page(Host& host);
 Reply server_info_page(Host& host);
 Reply logging_page(const Query& query);
 
-// A message as Envoy's admin prints it. Types that are not compiled in print as what they hold of themselves: their name.
+// A message as Envoy's admin prints it. Types that are not compiled in print as what they hold of themselves: their
+// name.
 std::string to_json(const google::protobuf::Message& message, bool whitespace, bool defaults = false);
 // The same, with TLS private keys and other sensitive fields blacked out.
 void redact(google::protobuf::Message& message);

@@ -78,7 +78,8 @@ Section endpoints_section(Host& host, const std::function<bool(const std::string
     } else {
       assignment.set_cluster_name(name);
       auto* locality = assignment.add_endpoints();
-      for (const auto& endpoint : entry.endpoints ? entry.endpoints->endpoints : decltype(entry.endpoints->endpoints)()) {
+      for (const auto& endpoint :
+           entry.endpoints ? entry.endpoints->endpoints : decltype(entry.endpoints->endpoints)()) {
         auto* item = locality->add_lb_endpoints();
         auto* address = item->mutable_endpoint()->mutable_address();
         if (endpoint->address.is_ip()) {
@@ -88,7 +89,8 @@ Section endpoints_section(Host& host, const std::function<bool(const std::string
           address->mutable_pipe()->set_path(endpoint->text);
         }
         item->mutable_endpoint()->set_hostname(endpoint->hostname);
-        item->set_health_status(endpoint->healthy ? envoy::config::core::v3::HEALTHY : envoy::config::core::v3::UNHEALTHY);
+        item->set_health_status(endpoint->healthy ? envoy::config::core::v3::HEALTHY
+                                                  : envoy::config::core::v3::UNHEALTHY);
         item->mutable_load_balancing_weight()->set_value(endpoint->weight);
       }
     }
@@ -216,7 +218,8 @@ bool trim(const google::protobuf::FieldMask& mask, Message* item) {
     }
   }
   for (const auto& [name, inner_mask] : within) {
-    auto* any = static_cast<Any*>(item->GetReflection()->MutableMessage(item, item->GetDescriptor()->FindFieldByName(name)));
+    auto* any =
+        static_cast<Any*>(item->GetReflection()->MutableMessage(item, item->GetDescriptor()->FindFieldByName(name)));
     std::string type = any->type_url().substr(any->type_url().rfind('/') + 1);
     const auto* descriptor = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(type);
     if (!descriptor) return false;
@@ -245,7 +248,8 @@ Reply one_resource(std::vector<Section>& all, std::string name, const Query& que
       if (query.has("mask")) {
         google::protobuf::FieldMask mask;
         FieldMaskUtil::FromString(query.get("mask"), &mask);
-        if (!trim(mask, item)) return refuse(400, "FieldMask " + query.get("mask") + " could not be successfully used.");
+        if (!trim(mask, item))
+          return refuse(400, "FieldMask " + query.get("mask") + " could not be successfully used.");
       }
       dump.add_configs()->PackFrom(*item);
     }
@@ -263,7 +267,8 @@ Reply config_dump(Host& host, const Query& query) {
     options.set_log_errors(false);
     pattern = std::make_shared<RE2>(query.get("name_regex"), options);
     if (!pattern->ok()) {
-      return refuse(400, "INVALID_ARGUMENT: Error while parsing name_regex from " + query.get("name_regex") + ": " + pattern->error());
+      return refuse(400, "INVALID_ARGUMENT: Error while parsing name_regex from " + query.get("name_regex") + ": " +
+                             pattern->error());
     }
   }
   auto wanted = [&](const std::string& name) { return !pattern || RE2::FullMatch(name, *pattern); };

@@ -27,7 +27,8 @@ void each_message(Message& message, Visit visit) {
   for (const auto* field : fields) {
     if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
     if (field->is_repeated()) {
-      for (int i = 0; i < reflection->FieldSize(message, field); i++) visit(*reflection->MutableRepeatedMessage(&message, field, i));
+      for (int i = 0; i < reflection->FieldSize(message, field); i++)
+        visit(*reflection->MutableRepeatedMessage(&message, field, i));
     } else {
       visit(*reflection->MutableMessage(&message, field));
     }
@@ -46,7 +47,8 @@ void make_printable(Message& message) {
       return;
     }
     size_t slash = any->type_url().rfind('/');
-    const auto* type = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(any->type_url().substr(slash + 1));
+    const auto* type =
+        google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(any->type_url().substr(slash + 1));
     std::unique_ptr<Message> inner(google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
     if (!any->UnpackTo(inner.get())) return;
     make_printable(*inner);
@@ -76,7 +78,8 @@ void redact(Message& message) {
   if (auto* any = dynamic_cast<Any*>(&message)) {
     if (!known(*any) || any->type_url().empty()) return;
     size_t slash = any->type_url().rfind('/');
-    const auto* type = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(any->type_url().substr(slash + 1));
+    const auto* type =
+        google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(any->type_url().substr(slash + 1));
     std::unique_ptr<Message> inner(google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
     if (!any->UnpackTo(inner.get())) return;
     redact(*inner);
@@ -97,7 +100,8 @@ void redact(Message& message) {
     bool sensitive = field->options().GetExtension(udpa::annotations::sensitive);
     auto visit = [&](Message& inner) { sensitive ? black_out(inner) : redact(inner); };
     if (field->is_repeated()) {
-      for (int i = 0; i < reflection->FieldSize(message, field); i++) visit(*reflection->MutableRepeatedMessage(&message, field, i));
+      for (int i = 0; i < reflection->FieldSize(message, field); i++)
+        visit(*reflection->MutableRepeatedMessage(&message, field, i));
     } else {
       visit(*reflection->MutableMessage(&message, field));
     }

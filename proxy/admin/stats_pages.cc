@@ -89,7 +89,8 @@ Reply stats_page(Host& host, const Query& query) {
     if (!filter.takes(sample)) return;
     if (sample.kind != stats::Kind::kHistogram) {
       if (json) {
-        plain += (plain.empty() ? "" : ",") + fmt::format("{{\"name\":{},\"value\":{}}}", json_string(sample.name), value_text(sample));
+        plain += (plain.empty() ? "" : ",") +
+                 fmt::format("{{\"name\":{},\"value\":{}}}", json_string(sample.name), value_text(sample));
       } else {
         plain += fmt::format("{}: {}\n", sample.name, value_text(sample));
       }
@@ -101,7 +102,8 @@ Reply stats_page(Host& host, const Query& query) {
         std::string value = sample.count > 0 ? fmt::format("{:.6g}", quantile(sample, q)) : "null";
         values += (values.empty() ? "" : ",") + fmt::format("{{\"cumulative\":{},\"interval\":null}}", value);
       }
-      histograms += (histograms.empty() ? "" : ",") + fmt::format("{{\"name\":{},\"values\":[{}]}}", json_string(sample.name), values);
+      histograms += (histograms.empty() ? "" : ",") +
+                    fmt::format("{{\"name\":{},\"values\":[{}]}}", json_string(sample.name), values);
       return;
     }
     histograms += fmt::format("{}:", sample.name);
@@ -113,8 +115,11 @@ Reply stats_page(Host& host, const Query& query) {
   });
   if (!json) return {200, plain + histograms};
   if (!histograms.empty()) {
-    plain += (plain.empty() ? "" : ",") + fmt::format("{{\"histograms\":{{\"supported_quantiles\":[0,25,50,75,90,95,99,99.5,99.9,100],"
-                                                      "\"computed_quantiles\":[{}]}}}}", histograms);
+    plain += (plain.empty() ? "" : ",") +
+             fmt::format(
+                 "{{\"histograms\":{{\"supported_quantiles\":[0,25,50,75,90,95,99,99.5,99.9,100],"
+                 "\"computed_quantiles\":[{}]}}}}",
+                 histograms);
   }
   return {200, "{\"stats\":[" + plain + "]}", "application/json"};
 }
@@ -146,7 +151,8 @@ Reply prometheus_page(Host& host, const Query& query) {
       out += fmt::format("{}_bucket{{{}{}le=\"{}\"}} {}\n", family, labels, comma, stats::kBucketBounds[i], cumulative);
     }
     out += fmt::format("{}_bucket{{{}{}le=\"+Inf\"}} {}\n", family, labels, comma, sample.count);
-    out += fmt::format("{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", family, labels, sample.sum, family, labels, sample.count);
+    out +=
+        fmt::format("{}_sum{{{}}} {}\n{}_count{{{}}} {}\n", family, labels, sample.sum, family, labels, sample.count);
   });
   std::string body;
   static constexpr const char* kTypes[] = {"counter", "gauge", "histogram"};

@@ -35,7 +35,9 @@ std::string clusters_text(const xds::Clusters& clusters, const HostStatsMap& sta
   for (const auto& [name, entry] : clusters.entries()) {
     if (!entry.active) continue;
     const model::ClusterConfig& config = *entry.active->config;
-    auto line = [&](const std::string& key, const auto& value) { out += fmt::format("{}::{}::{}\n", name, key, value); };
+    auto line = [&](const std::string& key, const auto& value) {
+      out += fmt::format("{}::{}::{}\n", name, key, value);
+    };
     line("observability_name", config.stat_name);
     for (const char* priority : {"default_priority", "high_priority"}) {
       bool high = priority[0] == 'h';
@@ -134,7 +136,8 @@ void fill(pb::CertificateDetails* to, const tls::CertificateFacts& facts, int64_
   for (const auto& san : facts.dns_sans) to->add_subject_alt_names()->set_dns(san);
   for (const auto& san : facts.uri_sans) to->add_subject_alt_names()->set_uri(san);
   for (const auto& san : facts.ip_sans) to->add_subject_alt_names()->set_ip_address(san);
-  to->set_days_until_expiration(facts.valid_until > now_s ? static_cast<uint64_t>((facts.valid_until - now_s) / 86400) : 0);
+  to->set_days_until_expiration(facts.valid_until > now_s ? static_cast<uint64_t>((facts.valid_until - now_s) / 86400)
+                                                          : 0);
   to->mutable_valid_from()->set_seconds(facts.valid_from);
   to->mutable_expiration_time()->set_seconds(facts.valid_until);
 }
@@ -191,7 +194,8 @@ Reply server_info_page(Host& host) {
 }
 
 Reply logging_page(const Query& query) {
-  // One level for the process. A name that Envoy knows but pinnace does not is accepted, as its level is part of that one.
+  // One level for the process. A name that Envoy knows but pinnace does not is accepted, as its level is part of that
+  // one.
   static constexpr const char* kUsage =
       "\nusage: /logging?level=<level> (change all levels)\nlevels: trace debug info warning error critical off \n";
   for (const auto& [name, value] : query.all()) {
@@ -202,7 +206,8 @@ Reply logging_page(const Query& query) {
     base::Log::set_level(*level);
   }
   std::string out = "active loggers:\n";
-  for (const char* name : {"admin", "config", "connection", "dns", "http", "listener", "main", "router", "tls", "xds"}) {
+  for (const char* name :
+       {"admin", "config", "connection", "dns", "http", "listener", "main", "router", "tls", "xds"}) {
     out += fmt::format("  {}: {}\n", name, base::log_level_name(base::Log::level()));
   }
   return {200, out + "\n"};

@@ -13,7 +13,8 @@ Result<Address> Address::ip(std::string_view text, uint16_t port) {
   Address address;
   address.port_ = port;
   char buffer[INET6_ADDRSTRLEN + 1];
-  if (text.empty() || text.size() >= sizeof buffer || text.find('\0') != std::string_view::npos) return error("'" + std::string(text) + "' is not an IP address");
+  if (text.empty() || text.size() >= sizeof buffer || text.find('\0') != std::string_view::npos)
+    return error("'" + std::string(text) + "' is not an IP address");
   std::memcpy(buffer, text.data(), text.size());
   buffer[text.size()] = 0;
   if (inet_pton(AF_INET, buffer, address.bytes_.data()) == 1) {

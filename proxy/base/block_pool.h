@@ -1,5 +1,6 @@
 // BlockPool: the 16 KiB blocks in which a worker keeps bytes that must wait; Slice: a counted part of one block.
-// Counts are plain integers: a block never leaves its worker. THREAD: one worker. LIFETIME: the pool outlives its slices.
+// Counts are plain integers: a block never leaves its worker. THREAD: one worker. LIFETIME: the pool outlives its
+// slices.
 #pragma once
 
 #include <algorithm>

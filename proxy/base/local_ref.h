@@ -1,5 +1,5 @@
-// LocalRef: a worker's pin on a piece of shared configuration. The worker holds one shared_ptr for all its pins and counts
-// them without atomics; the last pin lets go of the shared_ptr. THREAD: one worker; never crosses threads.
+// LocalRef: a worker's pin on a piece of shared configuration. The worker holds one shared_ptr for all its pins and
+// counts them without atomics; the last pin lets go of the shared_ptr. THREAD: one worker; never crosses threads.
 #pragma once
 
 #include <cstdint>

@@ -35,7 +35,8 @@ void Log::write(LogLevel level, std::string_view component, std::string_view tex
   char stamp[32];
   strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
   // One line is one event, whatever a peer put into the text.
-  std::string line = fmt::format("{}.{:06}Z\t{}\tpinnace {}\t", stamp, now.tv_nsec / 1000, log_level_name(level), component);
+  std::string line =
+      fmt::format("{}.{:06}Z\t{}\tpinnace {}\t", stamp, now.tv_nsec / 1000, log_level_name(level), component);
   for (char c : text) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
       line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));

@@ -1,6 +1,6 @@
-// The HTTP filter contract. A filter's Config is compiled once and shared; its HttpFilter lives in the stream's arena for
-// one request. Requests pass the filters in order, responses in reverse. Returning kHold stops the request there until the
-// filter calls resume(); a reply ends it. After on_destroy() nothing calls a filter and it calls nothing.
+// The HTTP filter contract. A filter's Config is compiled once and shared; its HttpFilter lives in the stream's arena
+// for one request. Requests pass the filters in order, responses in reverse. Returning kHold stops the request there
+// until the filter calls resume(); a reply ends it. After on_destroy() nothing calls a filter and it calls nothing.
 // THREAD: the stream's worker.
 #pragma once
 
@@ -20,10 +20,10 @@ enum class Next : uint8_t { kContinue, kHold };
 struct LocalReply {
   uint16_t status = 500;
   std::string_view body;
-  std::string_view details;      // response code details; lives as long as the stream
+  std::string_view details;  // response code details; lives as long as the stream
   http::Flags flags = 0;
   std::string_view extra_name, extra_value;  // one more response header
-  bool close = false;            // the connection closes after it
+  bool close = false;                        // the connection closes after it
 };
 
 // What a stream offers to its filters.

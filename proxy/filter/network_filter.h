@@ -1,5 +1,5 @@
-// The network filter contract. A chain's last filter is terminal: it makes a Session, which owns the connection from the
-// first byte after the listener filters to its end.
+// The network filter contract. A chain's last filter is terminal: it makes a Session, which owns the connection from
+// the first byte after the listener filters to its end.
 #pragma once
 
 #include <memory>

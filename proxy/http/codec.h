@@ -1,7 +1,7 @@
 // What a codec and its streams say to each other; the same for h1 and h2, so that nothing in between takes the shape of
-// either. A receiver is told what arrives; a sender is told what to send. Codecs are sans-IO but for the Connection they
-// write to. THREAD: the connection's worker.
-// LIFETIME: after on_reset(), or once both directions have ended, neither side calls the other again.
+// either. A receiver is told what arrives; a sender is told what to send. Codecs are sans-IO but for the Connection
+// they write to. THREAD: the connection's worker. LIFETIME: after on_reset(), or once both directions have ended,
+// neither side calls the other again.
 #pragma once
 
 #include "proxy/base/block_pool.h"
@@ -12,16 +12,16 @@ namespace pinnace::http {
 using base::Bytes;
 
 enum class ResetReason : uint8_t {
-  kPeerReset,        // the connection broke
-  kPeerClosed,       // FIN before the message was complete
-  kProtocolError,    // what the peer sent cannot be understood
-  kRemoteStream,     // RST_STREAM on an h2 stream
-  kRefused,          // REFUSED_STREAM: not processed, safe to retry
+  kPeerReset,      // the connection broke
+  kPeerClosed,     // FIN before the message was complete
+  kProtocolError,  // what the peer sent cannot be understood
+  kRemoteStream,   // RST_STREAM on an h2 stream
+  kRefused,        // REFUSED_STREAM: not processed, safe to retry
   kConnectFailed,
   kConnectTimeout,
   kTlsFailed,
-  kOverflow,         // a circuit breaker is open
-  kLocal,            // we gave up
+  kOverflow,  // a circuit breaker is open
+  kLocal,     // we gave up
 };
 
 class StreamReceiver {

@@ -5,10 +5,9 @@
 namespace pinnace::http {
 namespace {
 
-constexpr std::array<std::string_view, kHeaderIdCount> kNames = {
-    "",
+constexpr std::array<std::string_view, kHeaderIdCount> kNames = {"",
 #define X(id, name) name,
-    PINNACE_KNOWN_HEADERS(X)
+                                                                 PINNACE_KNOWN_HEADERS(X)
 #undef X
 };
 

@@ -20,13 +20,15 @@ int escaped(std::string_view text, size_t at) {
 }
 
 bool is_unreserved(int c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+         c == '_' || c == '~';
 }
 
 // What has no place in a path (RFC 3986 3.3) and is escaped, as Envoy does.
 bool must_escape(char c) { return std::string_view("\"<>^`{|}").find(c) != std::string_view::npos; }
 
-// How many dots a segment consists of: 1 for ".", 2 for "..", 0 for anything else. Parameters (";...") do not hide them.
+// How many dots a segment consists of: 1 for ".", 2 for "..", 0 for anything else. Parameters (";...") do not hide
+// them.
 int dot_segment(std::string_view segment) {
   segment = segment.substr(0, segment.find(';'));
   return segment == "." ? 1 : segment == ".." ? 2 : 0;
@@ -36,13 +38,14 @@ bool needs_work(std::string_view path, const PathOptions& options) {
   for (size_t i = 0; i < path.size(); i++) {
     char c = path[i];
     if (c == '%' || c == '\\' || must_escape(c)) return true;
-    if (c == '/' && i + 1 < path.size() && (path[i + 1] == '.' || (options.merge_slashes && path[i + 1] == '/'))) return true;
+    if (c == '/' && i + 1 < path.size() && (path[i + 1] == '.' || (options.merge_slashes && path[i + 1] == '/')))
+      return true;
   }
   return false;
 }
 
-// One spelling for each path: unreserved characters unescaped, the unfit escaped, "\\" as "/". Broken escapes stay as they
-// are. Empty when the path holds an escaped NUL.
+// One spelling for each path: unreserved characters unescaped, the unfit escaped, "\\" as "/". Broken escapes stay as
+// they are. Empty when the path holds an escaped NUL.
 std::string_view unescape(std::string_view in, base::Arena& arena) {
   static constexpr char kHex[] = "0123456789ABCDEF";
   char* out = arena.take_chars(in.size() * 3);

@@ -14,21 +14,21 @@ namespace pinnace::http {
 
 struct StreamInfo {
   uint64_t start_wall_ns = 0, start_ns = 0, end_ns = 0;
-  uint64_t upstream_sent_ns = 0;  // the last attempt's request head was sent
+  uint64_t upstream_sent_ns = 0;                // the last attempt's request head was sent
   uint64_t bytes_received = 0, bytes_sent = 0;  // bodies only, as Envoy counts them
   uint16_t response_code = 0;
   Flags flags = 0;
-  uint64_t flag_order = 0;                 // one byte a flag, last set lowest: they are printed in the order they were set
-  std::string_view protocol;               // %PROTOCOL%; empty for TCP
-  std::string_view details;                // %RESPONSE_CODE_DETAILS%
-  std::string_view termination_details;    // %CONNECTION_TERMINATION_DETAILS%
-  std::string_view upstream_failure;       // %UPSTREAM_TRANSPORT_FAILURE_REASON%
+  uint64_t flag_order = 0;    // one byte a flag, last set lowest: they are printed in the order they were set
+  std::string_view protocol;  // %PROTOCOL%; empty for TCP
+  std::string_view details;   // %RESPONSE_CODE_DETAILS%
+  std::string_view termination_details;  // %CONNECTION_TERMINATION_DETAILS%
+  std::string_view upstream_failure;     // %UPSTREAM_TRANSPORT_FAILURE_REASON%
   uint32_t attempts = 0;
 
   // Downstream.
   const base::Address* local_address = nullptr;
   const base::Address* direct_remote_address = nullptr;
-  base::Address remote_address;            // after x-forwarded-for was considered
+  base::Address remote_address;  // after x-forwarded-for was considered
   const net::TlsInfo* tls = nullptr;
   std::string_view requested_server_name;  // SNI as the inspector saw it
 

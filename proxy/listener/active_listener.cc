@@ -18,7 +18,8 @@ using base::Address;
 class ActiveListener::Socket final : public base::EventHandler {
  public:
   Socket(ActiveListener& listener, int fd) : listener_(listener), fd_(fd) {
-    pause_.init(listener.loop().timers(), [](void* self) { static_cast<Socket*>(self)->watch(); }, this);
+    pause_.init(
+        listener.loop().timers(), [](void* self) { static_cast<Socket*>(self)->watch(); }, this);
     watch();
   }
   ~Socket() override {
@@ -61,7 +62,8 @@ class ActiveListener::Socket final : public base::EventHandler {
 
 ActiveListener::ActiveListener(ListenerSet& set, const model::Update::ListenerChange& change)
     : set_(set), config_(change.listener), sockets_(change.sockets) {
-  drain_timer_.init(loop().timers(), [](void* self) { static_cast<ActiveListener*>(self)->close_sessions(); }, this);
+  drain_timer_.init(
+      loop().timers(), [](void* self) { static_cast<ActiveListener*>(self)->close_sessions(); }, this);
   open_sockets();
 }
 

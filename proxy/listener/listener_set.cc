@@ -63,9 +63,9 @@ void ListenerSet::index_addresses() {
 ActiveListener* ListenerSet::by_destination(const base::Address& destination, const ActiveListener* except) const {
   auto found = by_address_.find(destination);
   if (found == by_address_.end()) {
-    base::Address any = base::Address::ip(destination.kind() == base::Address::Kind::kIpv6 ? "::" : "0.0.0.0",
-                                          destination.port())
-                            .value();
+    base::Address any =
+        base::Address::ip(destination.kind() == base::Address::Kind::kIpv6 ? "::" : "0.0.0.0", destination.port())
+            .value();
     found = by_address_.find(any);
   }
   return found == by_address_.end() || found->second == except ? nullptr : found->second;

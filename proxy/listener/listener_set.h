@@ -10,8 +10,8 @@
 #include <unordered_map>
 
 #include "proxy/filter/network_filter.h"
-#include "proxy/route/chain_match.h"
 #include "proxy/model/update.h"
+#include "proxy/route/chain_match.h"
 
 namespace pinnace::listener {
 

@@ -14,12 +14,15 @@ using model::ListenerFilterKind;
 
 PendingConnection::PendingConnection(ActiveListener& listener, int fd, const base::Address& remote,
                                      const base::Address& destination)
-    : listener_(listener), config_(listener.config_ptr()), fd_(fd),
+    : listener_(listener),
+      config_(listener.config_ptr()),
+      fd_(fd),
       redirected_(destination.kind() != base::Address::Kind::kNone) {
   facts_.source = remote;
   facts_.destination = redirected_ ? destination : net::socket_name(fd);
   facts_.transport_protocol = "raw_buffer";
-  timer_.init(listener.loop().timers(), [](void* self) { static_cast<PendingConnection*>(self)->on_timeout(); }, this);
+  timer_.init(
+      listener.loop().timers(), [](void* self) { static_cast<PendingConnection*>(self)->on_timeout(); }, this);
 }
 
 PendingConnection::~PendingConnection() {

@@ -1,6 +1,6 @@
-// PendingConnection: an accepted socket in its listener filters: original destination, TLS and HTTP inspection by peeking.
-// Bounded by listener_filters_timeout and by what an inspector looks at.
-// THREAD: the worker's. LIFETIME: its listener's list, until it starts a session or closes.
+// PendingConnection: an accepted socket in its listener filters: original destination, TLS and HTTP inspection by
+// peeking. Bounded by listener_filters_timeout and by what an inspector looks at. THREAD: the worker's. LIFETIME: its
+// listener's list, until it starts a session or closes.
 #pragma once
 
 #include "proxy/listener/active_listener.h"
@@ -33,9 +33,9 @@ class PendingConnection final : public base::EventHandler, public base::Deferred
   int fd_;
   route::ConnectionFacts facts_;
   bool redirected_;
-  size_t at_ = 0;          // the filter that waits
+  size_t at_ = 0;  // the filter that waits
   base::Bytes peeked_;
-  bool saw_end_ = false;   // no more bytes will come
+  bool saw_end_ = false;  // no more bytes will come
   bool watched_ = false;
   bool ended_ = false;
   base::Timer timer_;

@@ -38,9 +38,9 @@ struct CircuitBreakers {
 using MatchLabels = std::vector<std::pair<std::string, std::string>>;
 
 struct TransportSocket {
-  std::string name;                         // transport_socket_matches[].name
-  MatchLabels match;                        // empty: matches every endpoint
-  std::shared_ptr<const UpstreamTls> tls;   // nullptr: raw_buffer
+  std::string name;                        // transport_socket_matches[].name
+  MatchLabels match;                       // empty: matches every endpoint
+  std::shared_ptr<const UpstreamTls> tls;  // nullptr: raw_buffer
 };
 
 struct ClusterStats {
@@ -59,13 +59,14 @@ struct ClusterStats {
 struct Endpoint {
   base::Address address;
   std::string hostname;
-  std::string text;            // address.text(), for logs and headers
+  std::string text;  // address.text(), for logs and headers
   uint32_t weight = 1;
   bool healthy = true;
   uint32_t priority = 0;
   MatchLabels socket_labels;
-  std::string workload;        // filter_metadata.istio.workload
-  // Index into ClusterConfig::sockets, chosen when the set is compiled: the first whose match is a subset of the labels.
+  std::string workload;  // filter_metadata.istio.workload
+  // Index into ClusterConfig::sockets, chosen when the set is compiled: the first whose match is a subset of the
+  // labels.
   uint32_t socket = 0;
 };
 
@@ -96,16 +97,16 @@ struct ClusterConfig {
   uint64_t max_requests_per_connection = 0;
   uint32_t max_response_head_bytes = 60 * 1024;
   uint32_t max_response_headers = 100;
-  bool h1_trailers = false;              // http_protocol_options.enable_trailers
+  bool h1_trailers = false;  // http_protocol_options.enable_trailers
   CircuitBreakers breakers;
   std::vector<TransportSocket> sockets;  // transport_socket_matches in order, then the default one
   base::Address bind_address;            // upstream_bind_config.source_address
   std::optional<net::Keepalive> keepalive;
-  uint64_t cleanup_interval_ms = 5000;   // ORIGINAL_DST: unused hosts
+  uint64_t cleanup_interval_ms = 5000;  // ORIGINAL_DST: unused hosts
   bool original_dst_use_header = false;
   std::optional<uint16_t> original_dst_port;
-  bool external = false;                 // metadata.istio.external
-  std::string istio_config;              // metadata.istio.config: the resource this came from
+  bool external = false;     // metadata.istio.external
+  std::string istio_config;  // metadata.istio.config: the resource this came from
   std::shared_ptr<BreakerCounts> counts = std::make_shared<BreakerCounts>();
   ClusterStats stats;
   // Two configurations with the same hash are the same: pools and host state stay.

@@ -75,7 +75,7 @@ struct FilterChain {
   std::string name;
   FilterChainMatch match;
   std::optional<DownstreamTls> tls;
-  uint64_t handshake_timeout_ms = 0;  // transport_socket_connect_timeout
+  uint64_t handshake_timeout_ms = 0;                                        // transport_socket_connect_timeout
   std::vector<std::shared_ptr<const filter::NetworkFilterConfig>> filters;  // in order, the last is terminal
   uint64_t content_hash = 0;
 };
@@ -83,8 +83,8 @@ struct FilterChain {
 struct ListenerStats {
   stats::Counter cx_total, cx_destroy, cx_overflow, no_filter_chain_match, pre_cx_timeout, global_cx_overflow;
   stats::Gauge cx_active, pre_cx_active;
-  stats::Counter ssl_connection_error, ssl_handshake, ssl_session_reused, ssl_fail_verify_error, ssl_fail_verify_no_cert,
-      ssl_fail_verify_san;
+  stats::Counter ssl_connection_error, ssl_handshake, ssl_session_reused, ssl_fail_verify_error,
+      ssl_fail_verify_no_cert, ssl_fail_verify_san;
 };
 
 struct ListenerConfig {

@@ -1,4 +1,5 @@
-// RouteConfig: envoy.config.route.v3.RouteConfiguration compiled. Immutable. Matching it is route/match.h, which is pure.
+// RouteConfig: envoy.config.route.v3.RouteConfiguration compiled. Immutable. Matching it is route/match.h, which is
+// pure.
 #pragma once
 
 #include <memory>

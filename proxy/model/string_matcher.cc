@@ -39,8 +39,7 @@ Result<StringMatcher> StringMatcher::regex(const std::string& pattern) {
 bool StringMatcher::matches(std::string_view value) const {
   switch (kind_) {
     case Kind::kExact: return value.size() == text_.size() && same(value, text_, ignore_case_);
-    case Kind::kPrefix:
-      return value.size() >= text_.size() && same(value.substr(0, text_.size()), text_, ignore_case_);
+    case Kind::kPrefix: return value.size() >= text_.size() && same(value.substr(0, text_.size()), text_, ignore_case_);
     case Kind::kSuffix:
       return value.size() >= text_.size() && same(value.substr(value.size() - text_.size()), text_, ignore_case_);
     case Kind::kContains:

@@ -1,5 +1,5 @@
-// StringMatcher: envoy.type.matcher.v3.StringMatcher compiled once. Matching is pure and works on bytes: a value that is
-// not UTF-8 is compared as it is, never skipped.
+// StringMatcher: envoy.type.matcher.v3.StringMatcher compiled once. Matching is pure and works on bytes: a value that
+// is not UTF-8 is compared as it is, never skipped.
 #pragma once
 
 #include <memory>

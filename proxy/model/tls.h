@@ -24,7 +24,7 @@ struct SanMatcher {
 // Either literal PEM or the name of an SDS secret.
 struct SecretRef {
   std::string sds_name;
-  bool over_ads = false;            // sds_config.ads, else the named gRPC cluster
+  bool over_ads = false;  // sds_config.ads, else the named gRPC cluster
   std::string sds_cluster;
   uint64_t fetch_timeout_ms = 15000;  // initial_fetch_timeout; 0: wait for ever
   friend bool operator==(const SecretRef&, const SecretRef&) = default;
@@ -68,7 +68,7 @@ struct DownstreamTls {
 struct UpstreamTls {
   uint32_t context_id = 0;
   std::string sni;
-  bool auto_sni = false;             // HttpProtocolOptions.upstream_http_protocol_options.auto_sni
+  bool auto_sni = false;  // HttpProtocolOptions.upstream_http_protocol_options.auto_sni
   bool auto_san_validation = false;
   std::vector<std::string> alpn;
   std::vector<SanMatcher> sans;

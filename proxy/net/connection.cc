@@ -17,7 +17,8 @@ using base::EventLoop;
 
 Connection::Connection(EventLoop& loop, int fd, const Address& local, const Address& remote)
     : loop_(loop), chain_(loop.blocks()), state_(State::kHandshake), fd_(fd), local_(local), remote_(remote) {
-  timer_.init(loop.timers(), [](void* self) { static_cast<Connection*>(self)->on_timer(); }, this);
+  timer_.init(
+      loop.timers(), [](void* self) { static_cast<Connection*>(self)->on_timer(); }, this);
 }
 
 std::unique_ptr<Connection> Connection::connect(EventLoop& loop, const Address& remote, const Address& source,
@@ -256,7 +257,8 @@ void Connection::flush_raw() {
         total += pieces_[i].size();
       }
     }
-    ssize_t n = count == 1 ? ::send(fd_, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL) : send_gathered(fd_, parts, count);
+    ssize_t n =
+        count == 1 ? ::send(fd_, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL) : send_gathered(fd_, parts, count);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -378,12 +380,9 @@ void Connection::on_timer() {
       return error_ != 0 ? fail(CloseReason::kConnectFailed, error_) : fail(CloseReason::kConnectTimeout, ETIMEDOUT);
     case State::kHandshake:
       return error_ != 0 ? fail(CloseReason::kPeerReset, error_) : fail(CloseReason::kHandshakeTimeout, ETIMEDOUT);
-    case State::kOpen:
-      return fail(CloseReason::kPeerReset, error_);
-    case State::kLingering:
-      return end_lingering();
-    case State::kClosed:
-      return;
+    case State::kOpen: return fail(CloseReason::kPeerReset, error_);
+    case State::kLingering: return end_lingering();
+    case State::kClosed: return;
   }
 }
 
@@ -454,8 +453,7 @@ std::string Connection::failure_words() const {
       return "TLS_error:|the peer closed the connection during the handshake";
     case CloseReason::kConnectTimeout: return {};
     case CloseReason::kHandshakeTimeout: return "TLS_error:|handshake timeout";
-    case CloseReason::kConnectFailed:
-      return "delayed connect error: " + std::string(std::strerror(error_));
+    case CloseReason::kConnectFailed: return "delayed connect error: " + std::string(std::strerror(error_));
     case CloseReason::kPeerReset: break;
   }
   return {};

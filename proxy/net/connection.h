@@ -1,8 +1,8 @@
 // Connection: one stream socket, downstream or upstream, raw or TLS. Reads into the loop's scratch memory and hands the
-// bytes on at once; gathers what is written during a dispatch and sends it with one system call at its end; only what the
-// socket does not take is copied. Watermarks bound that copy.
-// THREAD: its worker's. LIFETIME: owned by its user, who ends it with one of the three static functions below.
-// ERRORS: on_close() once, with what failed; never after the user ended the connection.
+// bytes on at once; gathers what is written during a dispatch and sends it with one system call at its end; only what
+// the socket does not take is copied. Watermarks bound that copy. THREAD: its worker's. LIFETIME: owned by its user,
+// who ends it with one of the three static functions below. ERRORS: on_close() once, with what failed; never after the
+// user ended the connection.
 #pragma once
 
 #include <memory>
@@ -28,8 +28,8 @@ class ConnectionCallbacks {
   virtual ~ConnectionCallbacks() = default;
   // The socket is connected and, with TLS, the handshake is done.
   virtual void on_ready() {}
-  // REQUIRES of the callee: takes all of it. The memory is scratch: valid until the callee returns, and, when written to
-  // another connection, until that one has sent or kept it.
+  // REQUIRES of the callee: takes all of it. The memory is scratch: valid until the callee returns, and, when written
+  // to another connection, until that one has sent or kept it.
   virtual void on_data(Bytes data) = 0;
   // The peer sends no more (FIN or close_notify). Writing is still possible.
   virtual void on_eof() = 0;
@@ -50,8 +50,8 @@ class Connection final : public base::EventHandler, public base::Deferred {
   // Takes over an accepted socket. on_ready() comes after start().
   Connection(base::EventLoop& loop, int fd, const base::Address& local, const base::Address& remote);
   // Starts to connect; `source` may be empty. on_ready() or on_close() comes later, never from here.
-  static std::unique_ptr<Connection> connect(base::EventLoop& loop, const base::Address& remote, const base::Address& source,
-                                             uint64_t timeout_ms);
+  static std::unique_ptr<Connection> connect(base::EventLoop& loop, const base::Address& remote,
+                                             const base::Address& source, uint64_t timeout_ms);
   ~Connection() override;
 
   // REQUIRES: before start() (accepted) or in the turn of connect().
@@ -139,7 +139,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
   base::Timer timer_;
   WriteTask write_task_{*this};
   ReadTask read_task_{*this};
-  base::Chain chain_;          // unsent copies, before pieces_
+  base::Chain chain_;         // unsent copies, before pieces_
   Bytes pieces_[kMaxPieces];  // borrowed, sent or copied when the dispatch ends
   uint8_t piece_count_ = 0;
   State state_;

@@ -46,7 +46,8 @@ Result<int> bind_listener(const Address& address, const ListenOptions& options) 
     close(fd);
     return failure;
   }
-  if (address.kind() == Address::Kind::kPipe && options.pipe_mode != 0) chmod(address.path().c_str(), options.pipe_mode);
+  if (address.kind() == Address::Kind::kPipe && options.pipe_mode != 0)
+    chmod(address.path().c_str(), options.pipe_mode);
   return fd;
 }
 

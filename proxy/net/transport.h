@@ -17,13 +17,13 @@ using base::Bytes;
 struct TlsInfo {
   std::string alpn;
   std::string sni;
-  std::string version;      // "TLSv1.3"
+  std::string version;  // "TLSv1.3"
   std::string cipher;
   std::vector<std::string> peer_uri_sans;
   std::vector<std::string> peer_dns_sans;
-  std::string peer_subject;       // RFC 2253
-  std::string peer_sha256;        // of the certificate, lower-case hex
-  std::string peer_certificate;   // PEM, URL-encoded; only filled when asked for by XFCC
+  std::string peer_subject;      // RFC 2253
+  std::string peer_sha256;       // of the certificate, lower-case hex
+  std::string peer_certificate;  // PEM, URL-encoded; only filled when asked for by XFCC
   std::string peer_serial;
   std::vector<std::string> local_uri_sans;
   bool peer_certificate_presented = false;
@@ -36,9 +36,9 @@ enum class TlsFault : uint8_t { kNone, kOther, kNoCertificate, kUntrusted, kWron
 class SecureTransport {
  public:
   enum class Status : uint8_t {
-    kOk,       // go on
-    kClosed,   // the peer said it will send no more (close_notify)
-    kFailed,   // see failure_reason()
+    kOk,      // go on
+    kClosed,  // the peer said it will send no more (close_notify)
+    kFailed,  // see failure_reason()
   };
 
   virtual ~SecureTransport() = default;

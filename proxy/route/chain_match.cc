@@ -45,7 +45,8 @@ bool overlap(const FilterChainMatch& a, const FilterChainMatch& b) {
 
 }  // namespace
 
-Result<std::shared_ptr<const ChainIndex>> ChainIndex::build(const std::vector<ChainPtr>& chains, ChainPtr default_chain) {
+Result<std::shared_ptr<const ChainIndex>> ChainIndex::build(const std::vector<ChainPtr>& chains,
+                                                            ChainPtr default_chain) {
   auto index = std::make_shared<ChainIndex>();
   index->default_ = std::move(default_chain);
   for (const auto& chain : chains) {
@@ -128,7 +129,8 @@ const ChainIndex::ChainPtr* ChainIndex::best_source(const Sources& sources, cons
   keep_best([&](const FilterChainMatch& match) { return range_rank(match.source_ranges); });
   keep_best([&](const FilterChainMatch& match) {
     if (match.source_ports.empty()) return 0;
-    bool listed = std::find(match.source_ports.begin(), match.source_ports.end(), facts.source.port()) != match.source_ports.end();
+    bool listed = std::find(match.source_ports.begin(), match.source_ports.end(), facts.source.port()) !=
+                  match.source_ports.end();
     return listed ? 1 : -1;
   });
   return left.empty() ? nullptr : left.front();
@@ -153,7 +155,8 @@ const ChainIndex::ChainPtr* ChainIndex::search(const ConnectionFacts& facts, con
     if (exact != names->exact.end()) {
       transports = &exact->second;
     } else {
-      for (size_t dot = facts.server_name.find('.', 1); dot != std::string::npos; dot = facts.server_name.find('.', dot + 1)) {
+      for (size_t dot = facts.server_name.find('.', 1); dot != std::string::npos;
+           dot = facts.server_name.find('.', dot + 1)) {
         auto suffix = names->suffix.find(facts.server_name.substr(dot));
         if (suffix == names->suffix.end()) continue;
         transports = &suffix->second;

@@ -19,21 +19,22 @@ namespace pinnace::route {
 struct ConnectionFacts {
   base::Address destination;  // original destination when it was restored
   base::Address source;
-  std::string server_name;           // lower case
-  std::string transport_protocol;    // "tls" or "raw_buffer"
-  std::vector<std::string> alpn;     // offered by the client, or what http_inspector saw
+  std::string server_name;         // lower case
+  std::string transport_protocol;  // "tls" or "raw_buffer"
+  std::vector<std::string> alpn;   // offered by the client, or what http_inspector saw
 };
 
 struct ChainDecision {
   std::shared_ptr<const model::FilterChain> chain;  // nullptr: none, and no default
-  std::string why;  // only filled by explain()
+  std::string why;                                  // only filled by explain()
 };
 
 class ChainIndex {
  public:
   // ERRORS: two chains with the same match, named.
-  static Result<std::shared_ptr<const ChainIndex>> build(const std::vector<std::shared_ptr<const model::FilterChain>>& chains,
-                                                         std::shared_ptr<const model::FilterChain> default_chain);
+  static Result<std::shared_ptr<const ChainIndex>> build(
+      const std::vector<std::shared_ptr<const model::FilterChain>>& chains,
+      std::shared_ptr<const model::FilterChain> default_chain);
 
   const std::shared_ptr<const model::FilterChain>& find(const ConnectionFacts& facts) const;
   // The same with the step at which the search ended, for explain and logs.

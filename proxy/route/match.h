@@ -1,5 +1,5 @@
-// Which route a request takes. Pure: (route configuration, request, random number) → route and why. What it looks at was
-// normalised once before (path, host); joined header values are what every matcher sees.
+// Which route a request takes. Pure: (route configuration, request, random number) → route and why. What it looks at
+// was normalised once before (path, host); joined header values are what every matcher sees.
 #pragma once
 
 #include "proxy/http/message.h"

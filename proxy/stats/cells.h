@@ -21,8 +21,8 @@ struct Histogram {
 };
 
 // Envoy's default bucket bounds, milliseconds: prometheus `le` values.
-inline constexpr std::array<double, 19> kBucketBounds = {0.5,  1,    5,     10,    25,    50,     100,    250,    500,    1000,
-                                                         2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000};
+inline constexpr std::array<double, 19> kBucketBounds = {
+    0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000};
 inline constexpr uint32_t kHistogramCells = kBucketBounds.size() + 2;  // one per bound, the overflow, and the sum
 
 class Cells {

@@ -20,7 +20,8 @@ std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const 
       client.session_scope = host.endpoint->address.hash();
       if (socket.tls->auto_sni && !options.sni.empty()) client.sni = options.sni;
       if (socket.tls->auto_san_validation) client.expected_dns_san = options.sni;
-      connection->set_transport(tls::make_client(cluster.loop(), cluster.tls(), std::move(context), socket.tls, client));
+      connection->set_transport(
+          tls::make_client(cluster.loop(), cluster.tls(), std::move(context), socket.tls, client));
     } else {
       connection->set_transport(tls::make_unready("TLS_error:|the secrets of this cluster have not been delivered"));
     }

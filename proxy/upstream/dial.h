@@ -12,7 +12,7 @@
 namespace pinnace::upstream {
 
 struct DialOptions {
-  std::string_view sni;   // overrides the configured one when not empty (auto_sni)
+  std::string_view sni;  // overrides the configured one when not empty (auto_sni)
 };
 
 // Never fails here: failures come by on_close().

@@ -1,5 +1,6 @@
 // Host: one endpoint of one cluster on one worker: its load and its connection pools. Survives endpoint updates that
-// keep its address. THREAD: the worker's. LIFETIME: owned by its Cluster; connections and requests keep it by shared_ptr.
+// keep its address. THREAD: the worker's. LIFETIME: owned by its Cluster; connections and requests keep it by
+// shared_ptr.
 #pragma once
 
 #include <memory>
@@ -19,7 +20,7 @@ struct Host {
   uint32_t active_requests = 0;  // this worker's, what LEAST_REQUEST compares
   uint32_t active_connections = 0;
   uint64_t total_requests = 0, success = 0, errors = 0, connect_failures = 0, total_connections = 0;
-  uint64_t last_used_ms = 0;     // ORIGINAL_DST clean-up
+  uint64_t last_used_ms = 0;  // ORIGINAL_DST clean-up
   bool removed = false;
   std::vector<std::unique_ptr<HttpPool>> pools;  // one per transport and protocol in use: one or two
 };

@@ -67,7 +67,8 @@ Result<access_log::Loggers> access_logs(const google::protobuf::RepeatedPtrField
       path = "/dev/stderr";
       format = format_of(err_log.has_log_format(), err_log.log_format());
     } else {
-      return error("access_log '" + proto.name() + "' (" + proto.typed_config().type_url() + "): not supported by pinnace");
+      return error("access_log '" + proto.name() + "' (" + proto.typed_config().type_url() +
+                   "): not supported by pinnace");
     }
     if (!format) return in("access_log", format.error());
     if (path == "/dev/null") continue;

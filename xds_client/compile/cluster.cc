@@ -15,8 +15,9 @@ using model::ClusterType;
 using model::LbPolicy;
 
 Result<bool> http2_settings(const core::Http2ProtocolOptions& proto, model::Http2Settings& out) {
-  auto known = only_fields(proto, {"max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size",
-                                   "hpack_table_size", "max_outbound_frames", "max_outbound_control_frames"});
+  auto known =
+      only_fields(proto, {"max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size",
+                          "hpack_table_size", "max_outbound_frames", "max_outbound_control_frames"});
   if (!known) return in("http2_protocol_options", known.error());
   if (proto.has_max_concurrent_streams()) out.max_concurrent_streams = proto.max_concurrent_streams().value();
   if (proto.has_initial_stream_window_size()) out.initial_stream_window = proto.initial_stream_window_size().value();
@@ -64,8 +65,8 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
       default: break;
     }
     const auto& common = options.common_http_protocol_options();
-    auto known_common = only_fields(common, {"idle_timeout", "max_requests_per_connection", "max_headers_count",
-                                             "max_response_headers_kb"});
+    auto known_common = only_fields(
+        common, {"idle_timeout", "max_requests_per_connection", "max_headers_count", "max_response_headers_kb"});
     if (!known_common) return in(place + ".common_http_protocol_options", known_common.error());
     if (common.has_idle_timeout()) out.idle_timeout_ms = milliseconds(common.idle_timeout());
     if (common.has_max_requests_per_connection()) {
@@ -113,8 +114,8 @@ Result<bool> breakers(const pb::Cluster& proto, model::CircuitBreakers& out) {
   if (!known) return in("circuit_breakers", known.error());
   for (const auto& threshold : proto.circuit_breakers().thresholds()) {
     if (threshold.priority() != core::DEFAULT) continue;  // routes of HIGH priority are refused, so nothing uses it
-    auto known_threshold = only_fields(threshold, {"priority", "max_connections", "max_pending_requests", "max_requests",
-                                                   "max_retries", "track_remaining"});
+    auto known_threshold = only_fields(threshold, {"priority", "max_connections", "max_pending_requests",
+                                                   "max_requests", "max_retries", "track_remaining"});
     if (!known_threshold) return in("circuit_breakers.thresholds", known_threshold.error());
     if (threshold.has_max_connections()) out.max_connections = threshold.max_connections().value();
     if (threshold.has_max_pending_requests()) out.max_pending = threshold.max_pending_requests().value();
@@ -135,7 +136,8 @@ Result<bool> type_of(const pb::Cluster& proto, CompiledCluster& out) {
       const auto& eds = proto.eds_cluster_config();
       if (!eds.eds_config().has_ads()) return error("eds_cluster_config.eds_config: only ads is supported");
       out.eds_name = eds.service_name().empty() ? proto.name() : eds.service_name();
-      if (eds.eds_config().has_initial_fetch_timeout()) out.eds_timeout_ms = milliseconds(eds.eds_config().initial_fetch_timeout());
+      if (eds.eds_config().has_initial_fetch_timeout())
+        out.eds_timeout_ms = milliseconds(eds.eds_config().initial_fetch_timeout());
       break;
     }
     case pb::Cluster::ORIGINAL_DST: {
@@ -195,15 +197,36 @@ DnsSettings dns_of(const pb::Cluster& proto) {
 }  // namespace
 
 Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
-  // alt_stat_name, metadata and filters carry names and Istio's own metadata; cleanup of dns resolver options is c-ares'.
-  auto known = only_fields(
-      proto, {"transport_socket_matches", "name", "alt_stat_name", "type", "eds_cluster_config", "connect_timeout",
-              "per_connection_buffer_limit_bytes", "lb_policy", "load_assignment", "circuit_breakers",
-              "typed_extension_protocol_options", "http2_protocol_options", "dns_refresh_rate", "dns_jitter",
-              "respect_dns_ttl", "dns_lookup_family", "typed_dns_resolver_config", "cleanup_interval",
-              "upstream_bind_config", "least_request_lb_config", "original_dst_lb_config", "common_lb_config",
-              "transport_socket", "metadata", "upstream_connection_options", "max_requests_per_connection",
-              "common_http_protocol_options", "round_robin_lb_config"});
+  // alt_stat_name, metadata and filters carry names and Istio's own metadata; cleanup of dns resolver options is
+  // c-ares'.
+  auto known = only_fields(proto, {"transport_socket_matches",
+                                   "name",
+                                   "alt_stat_name",
+                                   "type",
+                                   "eds_cluster_config",
+                                   "connect_timeout",
+                                   "per_connection_buffer_limit_bytes",
+                                   "lb_policy",
+                                   "load_assignment",
+                                   "circuit_breakers",
+                                   "typed_extension_protocol_options",
+                                   "http2_protocol_options",
+                                   "dns_refresh_rate",
+                                   "dns_jitter",
+                                   "respect_dns_ttl",
+                                   "dns_lookup_family",
+                                   "typed_dns_resolver_config",
+                                   "cleanup_interval",
+                                   "upstream_bind_config",
+                                   "least_request_lb_config",
+                                   "original_dst_lb_config",
+                                   "common_lb_config",
+                                   "transport_socket",
+                                   "metadata",
+                                   "upstream_connection_options",
+                                   "max_requests_per_connection",
+                                   "common_http_protocol_options",
+                                   "round_robin_lb_config"});
   if (!known) return known.error();
   if (proto.name().empty()) return error("name: empty");
   CompiledCluster out;
@@ -218,7 +241,8 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
   auto lb = lb_of(proto, config);
   if (!lb) return lb.error();
   if (proto.has_connect_timeout()) config.connect_timeout_ms = milliseconds(proto.connect_timeout());
-  if (proto.has_per_connection_buffer_limit_bytes()) config.buffer_limit = proto.per_connection_buffer_limit_bytes().value();
+  if (proto.has_per_connection_buffer_limit_bytes())
+    config.buffer_limit = proto.per_connection_buffer_limit_bytes().value();
   if (proto.has_max_requests_per_connection()) {
     config.max_requests_per_connection = proto.max_requests_per_connection().value();
   }
@@ -262,7 +286,8 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
         DnsTarget target;
         target.name = socket.address();
         target.port = static_cast<uint16_t>(socket.port_value());
-        target.prototype.hostname = endpoint.endpoint().hostname().empty() ? socket.address() : endpoint.endpoint().hostname();
+        target.prototype.hostname =
+            endpoint.endpoint().hostname().empty() ? socket.address() : endpoint.endpoint().hostname();
         target.prototype.weight = endpoint.has_load_balancing_weight() ? endpoint.load_balancing_weight().value() : 1;
         target.prototype.priority = locality.priority();
         auto labels = endpoint.metadata().filter_metadata().find("envoy.transport_socket_match");

@@ -24,12 +24,12 @@ struct DnsSettings {
 
 struct CompiledCluster {
   std::shared_ptr<model::ClusterConfig> config;
-  std::string eds_name;                  // EDS: the resource to ask for; empty otherwise
-  uint64_t eds_timeout_ms = 15000;       // initial_fetch_timeout; 0: wait for ever
-  model::EndpointsPtr endpoints;         // STATIC: known now
+  std::string eds_name;             // EDS: the resource to ask for; empty otherwise
+  uint64_t eds_timeout_ms = 15000;  // initial_fetch_timeout; 0: wait for ever
+  model::EndpointsPtr endpoints;    // STATIC: known now
   std::vector<DnsTarget> dns_targets;
   DnsSettings dns;
-  std::vector<uint32_t> tls_contexts;    // what must be there before it is used
+  std::vector<uint32_t> tls_contexts;  // what must be there before it is used
 };
 
 Result<CompiledCluster> cluster(const envoy::config::cluster::v3::Cluster& proto, Context& context);

@@ -72,7 +72,8 @@ Result<model::StringMatcher> string_matcher(const envoy::type::matcher::v3::Stri
 
 std::string lower(std::string_view text) {
   std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; });
   return out;
 }
 

@@ -1,4 +1,5 @@
-// Conversions of messages that appear everywhere: addresses, durations, string matchers, header mutations, data sources.
+// Conversions of messages that appear everywhere: addresses, durations, string matchers, header mutations, data
+// sources.
 #pragma once
 
 #include "envoy/config/core/v3/address.pb.h"

@@ -44,7 +44,8 @@ Result<model::EndpointsPtr> endpoints(const endpoint_pb::ClusterLoadAssignment& 
                           proto.health_status() == core::DEGRADED;
       auto labels = proto.metadata().filter_metadata().find("envoy.transport_socket_match");
       if (labels != proto.metadata().filter_metadata().end()) {
-        for (const auto& [key, value] : labels->second.fields()) endpoint->socket_labels.emplace_back(key, value.string_value());
+        for (const auto& [key, value] : labels->second.fields())
+          endpoint->socket_labels.emplace_back(key, value.string_value());
       }
       auto istio = proto.metadata().filter_metadata().find("istio");
       if (istio != proto.metadata().filter_metadata().end()) {

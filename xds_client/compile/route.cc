@@ -100,9 +100,9 @@ Result<model::RouteMatch> route_match(const pb::RouteMatch& proto) {
   out.grpc_only = proto.has_grpc();
   if (proto.has_runtime_fraction()) {
     const auto& fraction = proto.runtime_fraction().default_value();
-    uint64_t scale = fraction.denominator() == envoy::type::v3::FractionalPercent::HUNDRED         ? 10000
+    uint64_t scale = fraction.denominator() == envoy::type::v3::FractionalPercent::HUNDRED        ? 10000
                      : fraction.denominator() == envoy::type::v3::FractionalPercent::TEN_THOUSAND ? 100
-                                                                                                    : 1;
+                                                                                                  : 1;
     out.runtime_numerator = static_cast<uint32_t>(std::min<uint64_t>(1000000, fraction.numerator() * scale));
   }
   return out;
@@ -185,10 +185,10 @@ Result<bool> index_domains(model::RouteConfig& config) {
 }  // namespace
 
 Result<model::RouteConfigPtr> route_config(const pb::RouteConfiguration& proto, Context& context) {
-  auto known = only_fields(proto, {"name", "virtual_hosts", "internal_only_headers", "response_headers_to_add",
-                                   "response_headers_to_remove", "request_headers_to_add", "request_headers_to_remove",
-                                   "validate_clusters", "max_direct_response_body_size_bytes",
-                                   "ignore_port_in_host_matching"});
+  auto known =
+      only_fields(proto, {"name", "virtual_hosts", "internal_only_headers", "response_headers_to_add",
+                          "response_headers_to_remove", "request_headers_to_add", "request_headers_to_remove",
+                          "validate_clusters", "max_direct_response_body_size_bytes", "ignore_port_in_host_matching"});
   if (!known) return known.error();
   auto config = std::make_shared<model::RouteConfig>();
   config->name = proto.name();
@@ -221,7 +221,8 @@ Result<model::RouteConfigPtr> route_config(const pb::RouteConfiguration& proto, 
     auto host_request = header_mutations(host_proto.request_headers_to_add(), host_proto.request_headers_to_remove());
     if (!host_request) return in(place + ".request_headers_to_add", host_request.error());
     host->request_headers = std::move(*host_request);
-    auto host_response = header_mutations(host_proto.response_headers_to_add(), host_proto.response_headers_to_remove());
+    auto host_response =
+        header_mutations(host_proto.response_headers_to_add(), host_proto.response_headers_to_remove());
     if (!host_response) return in(place + ".response_headers_to_add", host_response.error());
     host->response_headers = std::move(*host_response);
     if (host_proto.has_retry_policy()) {

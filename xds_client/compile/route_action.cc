@@ -51,28 +51,32 @@ Result<model::RetryPolicy> retry_policy(const pb::RetryPolicy& proto) {
   out.per_try_timeout_ms = milliseconds(proto.per_try_timeout());
   for (const auto& predicate : proto.retry_host_predicate()) {
     using PreviousHosts = envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
-    if (!predicate.typed_config().Is<PreviousHosts>() && predicate.name() != "envoy.retry_host_predicates.previous_hosts") {
+    if (!predicate.typed_config().Is<PreviousHosts>() &&
+        predicate.name() != "envoy.retry_host_predicates.previous_hosts") {
       return error("retry_host_predicate '" + predicate.name() + "': not supported by pinnace");
     }
     out.avoid_previous_hosts = true;
   }
   if (proto.host_selection_retry_max_attempts() > 0) {
-    out.host_selection_attempts = static_cast<uint32_t>(std::min<int64_t>(100, proto.host_selection_retry_max_attempts()));
+    out.host_selection_attempts =
+        static_cast<uint32_t>(std::min<int64_t>(100, proto.host_selection_retry_max_attempts()));
   }
   out.retriable_status_codes.assign(proto.retriable_status_codes().begin(), proto.retriable_status_codes().end());
   if (proto.has_retry_back_off()) {
     out.back_off_base_ms = milliseconds(proto.retry_back_off().base_interval());
-    out.back_off_max_ms = proto.retry_back_off().has_max_interval() ? milliseconds(proto.retry_back_off().max_interval())
-                                                                    : out.back_off_base_ms * 10;
+    out.back_off_max_ms = proto.retry_back_off().has_max_interval()
+                              ? milliseconds(proto.retry_back_off().max_interval())
+                              : out.back_off_base_ms * 10;
   }
   return out;
 }
 
 Result<model::RouteAction> route_action(const pb::RouteAction& proto, Context& context) {
   // max_grpc_timeout and max_stream_duration of 0 mean "no limit"; others are checked below.
-  auto known = only_fields(proto, {"cluster", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite",
-                                   "regex_rewrite", "host_rewrite_literal", "auto_host_rewrite", "append_x_forwarded_host",
-                                   "timeout", "idle_timeout", "retry_policy", "max_grpc_timeout", "max_stream_duration", "priority"});
+  auto known = only_fields(
+      proto, {"cluster", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite", "regex_rewrite",
+              "host_rewrite_literal", "auto_host_rewrite", "append_x_forwarded_host", "timeout", "idle_timeout",
+              "retry_policy", "max_grpc_timeout", "max_stream_duration", "priority"});
   if (!known) return known.error();
   model::RouteAction out;
   auto add = [&](const std::string& name, uint32_t weight) {
@@ -122,8 +126,8 @@ Result<model::RouteAction> route_action(const pb::RouteAction& proto, Context& c
 }
 
 Result<model::RedirectAction> redirect_action(const pb::RedirectAction& proto) {
-  auto known = only_fields(proto, {"https_redirect", "scheme_redirect", "host_redirect", "port_redirect", "path_redirect",
-                                   "prefix_rewrite", "response_code", "strip_query"});
+  auto known = only_fields(proto, {"https_redirect", "scheme_redirect", "host_redirect", "port_redirect",
+                                   "path_redirect", "prefix_rewrite", "response_code", "strip_query"});
   if (!known) return known.error();
   model::RedirectAction out;
   out.https = proto.https_redirect();

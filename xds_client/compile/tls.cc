@@ -95,15 +95,15 @@ Result<bool> validation(const tls::CertificateValidationContext& proto, model::T
   return true;
 }
 
-Result<bool> common(const tls::CommonTlsContext& proto, model::TlsContextSpec& spec, std::vector<model::SanMatcher>& sans,
-                    std::vector<std::string>& alpn) {
-  auto known = only_fields(proto, {"tls_params", "tls_certificates", "tls_certificate_sds_secret_configs",
-                                   "validation_context", "validation_context_sds_secret_config",
-                                   "combined_validation_context", "alpn_protocols"});
+Result<bool> common(const tls::CommonTlsContext& proto, model::TlsContextSpec& spec,
+                    std::vector<model::SanMatcher>& sans, std::vector<std::string>& alpn) {
+  auto known =
+      only_fields(proto, {"tls_params", "tls_certificates", "tls_certificate_sds_secret_configs", "validation_context",
+                          "validation_context_sds_secret_config", "combined_validation_context", "alpn_protocols"});
   if (!known) return known.error();
   const auto& params = proto.tls_params();
-  auto known_params = only_fields(params, {"tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites",
-                                           "ecdh_curves", "signature_algorithms"});
+  auto known_params = only_fields(params, {"tls_minimum_protocol_version", "tls_maximum_protocol_version",
+                                           "cipher_suites", "ecdh_curves", "signature_algorithms"});
   if (!known_params) return in("tls_params", known_params.error());
   spec.min_version = version(params.tls_minimum_protocol_version());
   spec.max_version = version(params.tls_maximum_protocol_version());
@@ -166,10 +166,12 @@ Result<std::optional<model::DownstreamTls>> downstream_transport(const core::Tra
   if (proto.name().empty() || proto.typed_config().Is<RawBuffer>()) return std::optional<model::DownstreamTls>();
   tls::DownstreamTlsContext downstream;
   if (!proto.typed_config().UnpackTo(&downstream)) {
-    return error("transport_socket '" + proto.name() + "' (" + proto.typed_config().type_url() + "): not supported by pinnace");
+    return error("transport_socket '" + proto.name() + "' (" + proto.typed_config().type_url() +
+                 "): not supported by pinnace");
   }
-  auto known = only_fields(downstream, {"common_tls_context", "require_client_certificate", "disable_stateless_session_resumption",
-                                        "disable_stateful_session_resumption", "session_timeout"});
+  auto known = only_fields(downstream,
+                           {"common_tls_context", "require_client_certificate", "disable_stateless_session_resumption",
+                            "disable_stateful_session_resumption", "session_timeout"});
   if (!known) return in("transport_socket", known.error());
   model::TlsContextSpec spec;
   spec.server = true;
@@ -183,14 +185,17 @@ Result<std::optional<model::DownstreamTls>> downstream_transport(const core::Tra
   return std::optional(model::DownstreamTls{context.tls.intern(spec), false});
 }
 
-Result<std::shared_ptr<const model::UpstreamTls>> upstream_transport(const core::TransportSocket& proto, Context& context) {
+Result<std::shared_ptr<const model::UpstreamTls>> upstream_transport(const core::TransportSocket& proto,
+                                                                     Context& context) {
   using RawBuffer = envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
   if (proto.name().empty() || proto.typed_config().Is<RawBuffer>()) return std::shared_ptr<const model::UpstreamTls>();
   tls::UpstreamTlsContext upstream;
   if (!proto.typed_config().UnpackTo(&upstream)) {
-    return error("transport_socket '" + proto.name() + "' (" + proto.typed_config().type_url() + "): not supported by pinnace");
+    return error("transport_socket '" + proto.name() + "' (" + proto.typed_config().type_url() +
+                 "): not supported by pinnace");
   }
-  auto known = only_fields(upstream, {"common_tls_context", "sni", "auto_host_sni", "auto_sni_san_validation", "max_session_keys"});
+  auto known = only_fields(
+      upstream, {"common_tls_context", "sni", "auto_host_sni", "auto_sni_san_validation", "max_session_keys"});
   if (!known) return in("transport_socket", known.error());
   model::TlsContextSpec spec;
   auto compiled = std::make_shared<model::UpstreamTls>();

@@ -10,7 +10,7 @@ namespace pinnace::compile {
 Result<std::optional<model::DownstreamTls>> downstream_transport(const envoy::config::core::v3::TransportSocket& proto,
                                                                  Context& context);
 // nullptr: raw_buffer.
-Result<std::shared_ptr<const model::UpstreamTls>> upstream_transport(const envoy::config::core::v3::TransportSocket& proto,
-                                                                     Context& context);
+Result<std::shared_ptr<const model::UpstreamTls>> upstream_transport(
+    const envoy::config::core::v3::TransportSocket& proto, Context& context);
 
 }  // namespace pinnace::compile

@@ -22,9 +22,10 @@ bool retry_response(const model::RetryPolicy& policy, const http::ResponseHead& 
   }
   std::string_view grpc = head.headers.get(http::HeaderId::kGrpcStatus);
   if (grpc.empty()) return false;
-  return ((on & model::kRetryGrpcCancelled) && grpc == "1") || ((on & model::kRetryGrpcDeadlineExceeded) && grpc == "4") ||
-         ((on & model::kRetryGrpcResourceExhausted) && grpc == "8") || ((on & model::kRetryGrpcInternal) && grpc == "13") ||
-         ((on & model::kRetryGrpcUnavailable) && grpc == "14");
+  return ((on & model::kRetryGrpcCancelled) && grpc == "1") ||
+         ((on & model::kRetryGrpcDeadlineExceeded) && grpc == "4") ||
+         ((on & model::kRetryGrpcResourceExhausted) && grpc == "8") ||
+         ((on & model::kRetryGrpcInternal) && grpc == "13") || ((on & model::kRetryGrpcUnavailable) && grpc == "14");
 }
 
 bool retry_reset(const model::RetryPolicy& policy, ResetReason reason, bool sent) {

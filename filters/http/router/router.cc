@@ -60,15 +60,20 @@ filter::HttpFilter* RouterConfig::create(filter::HttpStream& stream) const {
 Router::Router(filter::HttpStream& stream, const RouterSettings& settings)
     : stream_(stream), settings_(settings), body_(stream.worker().loop.blocks()) {
   base::TimerWheel& wheel = stream.worker().loop.timers();
-  timeout_.init(wheel, [](void* self) { static_cast<Router*>(self)->on_timeout(); }, this);
-  per_try_.init(wheel, [](void* self) { static_cast<Router*>(self)->on_per_try_timeout(); }, this);
-  back_off_.init(wheel, [](void* self) { static_cast<Router*>(self)->attempt(); }, this);
+  timeout_.init(
+      wheel, [](void* self) { static_cast<Router*>(self)->on_timeout(); }, this);
+  per_try_.init(
+      wheel, [](void* self) { static_cast<Router*>(self)->on_per_try_timeout(); }, this);
+  back_off_.init(
+      wheel, [](void* self) { static_cast<Router*>(self)->attempt(); }, this);
 }
 
 filter::Next Router::on_request(bool end_stream) {
   request_ended_ = end_stream;
   action_ = &*stream_.route()->action;
-  retry_ = action_->retry ? &*action_->retry : stream_.route()->virtual_host->retry ? &*stream_.route()->virtual_host->retry : nullptr;
+  retry_ = action_->retry                         ? &*action_->retry
+           : stream_.route()->virtual_host->retry ? &*stream_.route()->virtual_host->retry
+                                                  : nullptr;
   if (!choose_cluster()) return filter::Next::kHold;
   if (retry_) retries_left_ = retry_->num_retries;
   set_timeouts();
@@ -125,7 +130,7 @@ void Router::finalize_request() {
   std::string path;
   if (action_->prefix_rewrite) {
     size_t matched = route.match.path.kind == model::PathMatch::Kind::kRegex ? route::path_without_query(old).size()
-                                                                              : route.match.path.text.size();
+                                                                             : route.match.path.text.size();
     path = *action_->prefix_rewrite;
     path += old.substr(std::min(matched, old.size()));
   } else {
@@ -182,7 +187,8 @@ void Router::attempt() {
     case model::UpstreamProtocol::kHttp1: key.protocol = http::Protocol::kHttp11; break;
     case model::UpstreamProtocol::kHttp2: key.protocol = http::Protocol::kHttp2; break;
     default:
-      key.protocol = stream_.request().protocol == http::Protocol::kHttp2 ? http::Protocol::kHttp2 : http::Protocol::kHttp11;
+      key.protocol =
+          stream_.request().protocol == http::Protocol::kHttp2 ? http::Protocol::kHttp2 : http::Protocol::kHttp11;
   }
   const auto& socket = cluster_->config()->sockets[host_->endpoint->socket];
   if (socket.tls && (socket.tls->auto_sni || socket.tls->auto_san_validation)) {
@@ -402,7 +408,8 @@ void Router::on_reset(ResetReason reason, std::string_view detail) {
 void Router::fail(ResetReason reason, std::string_view detail) {
   ResetText text = describe(reason);
   bool with_detail = !detail.empty();
-  std::string details = responded_ ? "upstream_reset_after_response_started{" : "upstream_reset_before_response_started{";
+  std::string details =
+      responded_ ? "upstream_reset_after_response_started{" : "upstream_reset_before_response_started{";
   put(details, text.text);
   if (with_detail) {
     details += '|';

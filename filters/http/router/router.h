@@ -79,7 +79,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   upstream::HostPtr host_;
   upstream::HttpPool* pool_ = nullptr;  // while waiting
   http::RequestSender* sender_ = nullptr;
-  base::Chain body_;                    // kept for a retry, or until a connection is there
+  base::Chain body_;  // kept for a retry, or until a connection is there
   http::HeaderMap* request_trailers_ = nullptr;
   http::HeaderMap* response_trailers_ = nullptr;
   base::Timer timeout_, per_try_, back_off_;
@@ -94,7 +94,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   bool responded_ = false;               // the response head went downstream
   bool counted_request_ = false;         // against max_requests
   bool counted_retry_ = false;
-  bool sent_ = false;                    // this attempt's head was written
+  bool sent_ = false;  // this attempt's head was written
   bool destroyed_ = false;
 };
 

@@ -19,18 +19,20 @@ using compile::only_fields;
 using Hcm = pb::HttpConnectionManager;
 
 Result<bool> protocols(const Hcm& proto, Settings& out) {
-  auto known = only_fields(proto.http_protocol_options(), {"accept_http_10", "default_host_for_http_10", "enable_trailers"});
+  auto known =
+      only_fields(proto.http_protocol_options(), {"accept_http_10", "default_host_for_http_10", "enable_trailers"});
   if (!known) return in("http_protocol_options", known.error());
   out.accept_http10 = proto.http_protocol_options().accept_http_10();
   out.default_host_http10 = proto.http_protocol_options().default_host_for_http_10();
   out.h1.trailers = proto.http_protocol_options().enable_trailers();
   const auto& h2 = proto.http2_protocol_options();
-  auto known_h2 = only_fields(h2, {"max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size",
-                                   "hpack_table_size"});
+  auto known_h2 = only_fields(h2, {"max_concurrent_streams", "initial_stream_window_size",
+                                   "initial_connection_window_size", "hpack_table_size"});
   if (!known_h2) return in("http2_protocol_options", known_h2.error());
   if (h2.has_max_concurrent_streams()) out.h2.max_concurrent_streams = h2.max_concurrent_streams().value();
   if (h2.has_initial_stream_window_size()) out.h2.initial_stream_window = h2.initial_stream_window_size().value();
-  if (h2.has_initial_connection_window_size()) out.h2.initial_connection_window = h2.initial_connection_window_size().value();
+  if (h2.has_initial_connection_window_size())
+    out.h2.initial_connection_window = h2.initial_connection_window_size().value();
   if (h2.has_hpack_table_size()) out.h2.header_table_size = h2.hpack_table_size().value();
   const auto& common = proto.common_http_protocol_options();
   auto known_common = only_fields(common, {"idle_timeout", "max_connection_duration", "max_headers_count",
@@ -98,7 +100,8 @@ void client_certificate(const Hcm& proto, Settings& out) {
 void timeouts(const Hcm& proto, Settings& out) {
   if (proto.has_stream_idle_timeout()) out.stream_idle_timeout_ms = milliseconds(proto.stream_idle_timeout());
   if (proto.has_request_timeout()) out.request_timeout_ms = milliseconds(proto.request_timeout());
-  if (proto.has_request_headers_timeout()) out.request_headers_timeout_ms = milliseconds(proto.request_headers_timeout());
+  if (proto.has_request_headers_timeout())
+    out.request_headers_timeout_ms = milliseconds(proto.request_headers_timeout());
   if (proto.has_drain_timeout()) out.drain_timeout_ms = milliseconds(proto.drain_timeout());
   if (proto.has_delayed_close_timeout()) out.delayed_close_ms = milliseconds(proto.delayed_close_timeout());
 }
@@ -149,17 +152,42 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
                                                                    compile::Context& context) {
   Hcm proto;
   if (!any.UnpackTo(&proto)) return error("typed_config does not parse");
-  // tracing without a provider changes nothing but the ids' trace digit; upgrade_configs allow what is not there yet, so
-  // upgrades answer 403 until then.
-  auto known = only_fields(
-      proto, {"codec_type", "stat_prefix", "rds", "route_config", "http_filters", "tracing", "common_http_protocol_options",
-              "http_protocol_options", "http2_protocol_options", "server_name", "server_header_transformation",
-              "max_request_headers_kb", "stream_idle_timeout", "request_timeout", "request_headers_timeout", "drain_timeout",
-              "delayed_close_timeout", "access_log", "use_remote_address", "xff_num_trusted_hops", "skip_xff_append", "via",
-              "generate_request_id", "preserve_external_request_id", "always_set_request_id_in_response",
-              "forward_client_cert_details", "set_current_client_cert_details", "proxy_100_continue", "upgrade_configs",
-              "normalize_path", "merge_slashes", "path_with_escaped_slashes_action", "request_id_extension",
-              "append_x_forwarded_port"});
+  // tracing without a provider changes nothing but the ids' trace digit; upgrade_configs allow what is not there yet,
+  // so upgrades answer 403 until then.
+  auto known = only_fields(proto, {"codec_type",
+                                   "stat_prefix",
+                                   "rds",
+                                   "route_config",
+                                   "http_filters",
+                                   "tracing",
+                                   "common_http_protocol_options",
+                                   "http_protocol_options",
+                                   "http2_protocol_options",
+                                   "server_name",
+                                   "server_header_transformation",
+                                   "max_request_headers_kb",
+                                   "stream_idle_timeout",
+                                   "request_timeout",
+                                   "request_headers_timeout",
+                                   "drain_timeout",
+                                   "delayed_close_timeout",
+                                   "access_log",
+                                   "use_remote_address",
+                                   "xff_num_trusted_hops",
+                                   "skip_xff_append",
+                                   "via",
+                                   "generate_request_id",
+                                   "preserve_external_request_id",
+                                   "always_set_request_id_in_response",
+                                   "forward_client_cert_details",
+                                   "set_current_client_cert_details",
+                                   "proxy_100_continue",
+                                   "upgrade_configs",
+                                   "normalize_path",
+                                   "merge_slashes",
+                                   "path_with_escaped_slashes_action",
+                                   "request_id_extension",
+                                   "append_x_forwarded_port"});
   if (!known) return known.error();
   if (proto.tracing().has_provider()) return error("tracing.provider: not supported yet");
   Settings settings;
@@ -207,7 +235,8 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
   }
   if (proto.has_request_id_extension()) {
     using Uuid = envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
-    if (!proto.request_id_extension().typed_config().Is<Uuid>()) return error("request_id_extension: not supported by pinnace");
+    if (!proto.request_id_extension().typed_config().Is<Uuid>())
+      return error("request_id_extension: not supported by pinnace");
   }
   timeouts(proto, settings);
   settings.stats = make_stats(settings.stat_prefix, context.stats);

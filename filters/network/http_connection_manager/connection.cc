@@ -13,8 +13,10 @@ HcmSession::HcmSession(const HcmConfig& config, filter::WorkerContext& worker, f
     : Session(std::move(accepted)), config_(config), worker_(worker) {
   local_ = accepted_.original_destination.kind() != base::Address::Kind::kNone ? accepted_.original_destination
                                                                                : connection().local_address();
-  timer_.init(worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_timer(); }, this);
-  duration_timer_.init(worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_max_duration(); }, this);
+  timer_.init(
+      worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_timer(); }, this);
+  duration_timer_.init(
+      worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_max_duration(); }, this);
   connection().set_callbacks(*this);
   connection().set_byte_stats(&config.bytes());
   cells().add(settings().stats.cx_total);
@@ -57,7 +59,8 @@ bool HcmSession::make_codec(base::Bytes first) {
     codec_ = http::h2::make_server_codec(connection(), *this, settings().h2, settings().h1);
   } else {
     cells().add(settings().stats.cx_http1_total);
-    codec_ = std::make_unique<http::h1::H1ServerCodec>(connection(), static_cast<http::ServerCodec::Owner&>(*this), settings().h1);
+    codec_ = std::make_unique<http::h1::H1ServerCodec>(connection(), static_cast<http::ServerCodec::Owner&>(*this),
+                                                       settings().h1);
   }
   if (draining_) codec_->start_drain();
   return codec_ != nullptr;

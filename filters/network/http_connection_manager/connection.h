@@ -49,7 +49,7 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   base::Address local_;
   std::unique_ptr<http::ServerCodec> codec_;
   base::IntrusiveList<Stream> streams_;
-  base::Timer timer_;      // idle, head or drain
+  base::Timer timer_;  // idle, head or drain
   base::Timer duration_timer_;
   enum class TimerUse : uint8_t { kIdle, kHead, kDrain } timer_use_ = TimerUse::kIdle;
   uint64_t requests_ = 0;

@@ -81,16 +81,24 @@ bool forwarded_address(std::string_view list, uint32_t back, base::Address& out)
 }
 
 // ENVOY: what only an internal client may say. Without internal_address_config nobody is internal (CVE-2024-45806).
-constexpr HeaderId kInternalOnly[] = {
-    HeaderId::kEnvoyInternal, HeaderId::kEnvoyRetryOn, HeaderId::kEnvoyRetryGrpcOn, HeaderId::kEnvoyMaxRetries,
-    HeaderId::kEnvoyUpstreamTimeout, HeaderId::kEnvoyPerTryTimeout, HeaderId::kEnvoyExpectedTimeout,
-    HeaderId::kEnvoyUpstreamAltStatName, HeaderId::kEnvoyTimeoutAltResponse, HeaderId::kEnvoyRetriableStatusCodes,
-    HeaderId::kEnvoyRetriableHeaderNames, HeaderId::kEnvoyHedgeOnPerTryTimeout, HeaderId::kEnvoyForceTrace,
-    HeaderId::kEnvoyIpTags};
+constexpr HeaderId kInternalOnly[] = {HeaderId::kEnvoyInternal,
+                                      HeaderId::kEnvoyRetryOn,
+                                      HeaderId::kEnvoyRetryGrpcOn,
+                                      HeaderId::kEnvoyMaxRetries,
+                                      HeaderId::kEnvoyUpstreamTimeout,
+                                      HeaderId::kEnvoyPerTryTimeout,
+                                      HeaderId::kEnvoyExpectedTimeout,
+                                      HeaderId::kEnvoyUpstreamAltStatName,
+                                      HeaderId::kEnvoyTimeoutAltResponse,
+                                      HeaderId::kEnvoyRetriableStatusCodes,
+                                      HeaderId::kEnvoyRetriableHeaderNames,
+                                      HeaderId::kEnvoyHedgeOnPerTryTimeout,
+                                      HeaderId::kEnvoyForceTrace,
+                                      HeaderId::kEnvoyIpTags};
 // And what an edge proxy takes out besides.
-constexpr HeaderId kNotFromOutside[] = {
-    HeaderId::kEnvoyOriginalPath, HeaderId::kEnvoyDecoratorOperation, HeaderId::kEnvoyDownstreamServiceCluster,
-    HeaderId::kEnvoyDownstreamServiceNode, HeaderId::kEnvoyOriginalHost};
+constexpr HeaderId kNotFromOutside[] = {HeaderId::kEnvoyOriginalPath, HeaderId::kEnvoyDecoratorOperation,
+                                        HeaderId::kEnvoyDownstreamServiceCluster, HeaderId::kEnvoyDownstreamServiceNode,
+                                        HeaderId::kEnvoyOriginalHost};
 
 std::string client_cert_element(const Settings& settings, const net::TlsInfo& tls) {
   std::string out;
@@ -123,7 +131,8 @@ void mutate_client_cert(HeaderMap& headers, const Settings& settings, const net:
   // ENVOY: without mTLS only ALWAYS_FORWARD_ONLY lets the client's claim through.
   bool mutual = tls && tls->peer_certificate_presented;
   if (settings.client_cert == ForwardClientCert::kAlwaysForwardOnly) return;
-  if (settings.client_cert == ForwardClientCert::kSanitize || !mutual) return headers.remove(HeaderId::kForwardedClientCert);
+  if (settings.client_cert == ForwardClientCert::kSanitize || !mutual)
+    return headers.remove(HeaderId::kForwardedClientCert);
   if (settings.client_cert == ForwardClientCert::kForwardOnly) return;
   std::string_view element = headers.arena().copy(client_cert_element(settings, *tls));
   if (settings.client_cert == ForwardClientCert::kAppendForward) {
@@ -172,7 +181,8 @@ void mutate_request(http::RequestHead& request, const Settings& settings, const 
       base::Address claimed;
       if (has_forwarded && forwarded_address(forwarded, settings.xff_trusted_hops - 1, claimed)) remote = claimed;
     }
-    if (!settings.skip_xff_append && peer.is_ip()) headers.append_to(HeaderId::kForwardedFor, ",", arena.copy(peer.ip_text()));
+    if (!settings.skip_xff_append && peer.is_ip())
+      headers.append_to(HeaderId::kForwardedFor, ",", arena.copy(peer.ip_text()));
     if (settings.xff_trusted_hops == 0 || !headers.has(HeaderId::kForwardedProto)) {
       headers.set(HeaderId::kForwardedProto, tls ? "https" : "http");
     }

@@ -86,21 +86,26 @@ Stream::Stream(HcmSession& session, http::ResponseSender& sender)
   info_.tls = session.downstream().tls();
   info_.requested_server_name = session.accepted().server_name;
   info_.protocol = http::protocol_name(session.protocol());
-  idle_timer_.init(loop.timers(), [](void* self) {
-    static_cast<Stream*>(self)->on_timeout("stream_idle_timeout", 408, Flag::kStreamIdleTimeout);
-  }, this);
-  deadline_timer_.init(loop.timers(), [](void* self) {
-    auto* stream = static_cast<Stream*>(self);
-    if (!stream->request_ended_ && stream->settings().request_timeout_ms > 0) {
-      stream->on_timeout("request_overall_timeout", 408, Flag::kDownstreamProtocolError);
-    } else {
-      stream->on_timeout("max_duration_timeout", 504, Flag::kDurationTimeout);
-    }
-  }, this);
+  idle_timer_.init(
+      loop.timers(),
+      [](void* self) { static_cast<Stream*>(self)->on_timeout("stream_idle_timeout", 408, Flag::kStreamIdleTimeout); },
+      this);
+  deadline_timer_.init(
+      loop.timers(),
+      [](void* self) {
+        auto* stream = static_cast<Stream*>(self);
+        if (!stream->request_ended_ && stream->settings().request_timeout_ms > 0) {
+          stream->on_timeout("request_overall_timeout", 408, Flag::kDownstreamProtocolError);
+        } else {
+          stream->on_timeout("max_duration_timeout", 504, Flag::kDurationTimeout);
+        }
+      },
+      this);
   stats::Cells& cells = session.cells();
   cells.add(settings().stats.rq_total);
   cells.inc(settings().stats.rq_active);
-  cells.add(session.protocol() == http::Protocol::kHttp2 ? settings().stats.rq_http2_total : settings().stats.rq_http1_total);
+  cells.add(session.protocol() == http::Protocol::kHttp2 ? settings().stats.rq_http2_total
+                                                         : settings().stats.rq_http1_total);
 }
 
 Stream::~Stream() {
@@ -115,7 +120,8 @@ const base::Address& Stream::destination() { return session_.local(); }
 uint32_t Stream::buffer_limit() { return session_.accepted().listener->buffer_limit; }
 
 http::HeaderMap& Stream::request_trailers() {
-  if (!trailers_) trailers_ = new (arena_.take(sizeof(http::HeaderMap), alignof(http::HeaderMap))) http::HeaderMap(arena_);
+  if (!trailers_)
+    trailers_ = new (arena_.take(sizeof(http::HeaderMap), alignof(http::HeaderMap))) http::HeaderMap(arena_);
   return *trailers_;
 }
 
@@ -197,7 +203,8 @@ bool Stream::resolve_route() {
   }
   route::Decision decision;
   // ENVOY: CONNECT needs a connect_matcher, which no route here has.
-  if (config && request_.method != "CONNECT") decision = route::match(*config, request_, arena_, worker().loop.rng().next());
+  if (config && request_.method != "CONNECT")
+    decision = route::match(*config, request_, arena_, worker().loop.rng().next());
   route_ = decision.route;
   if (decision.virtual_host && decision.virtual_host->require_tls != model::VirtualHost::RequireTls::kNone &&
       request_.headers.get(HeaderId::kForwardedProto) != "https") {
@@ -206,8 +213,8 @@ bool Stream::resolve_route() {
     std::memcpy(text + 8, request_.authority.data(), request_.authority.size());
     std::memcpy(text + 8 + request_.authority.size(), request_.path.data(), request_.path.size());
     session_.cells().add(s.stats.rq_redirect);
-    local_reply({301, "", "direct_response", 0, "location",
-                 {text, 8 + request_.authority.size() + request_.path.size()}});
+    local_reply(
+        {301, "", "direct_response", 0, "location", {text, 8 + request_.authority.size() + request_.path.size()}});
     return false;
   }
   if (!route_) {
@@ -240,7 +247,8 @@ bool Stream::answer_without_upstream() {
     size_t query = path.find('?');
     if (!to.path.empty()) {
       std::string rest = to.strip_query || query == std::string::npos || to.path.find('?') != std::string::npos
-                             ? "" : path.substr(query);
+                             ? ""
+                             : path.substr(query);
       path = to.path + rest;
     } else {
       if (to.strip_query && query != std::string::npos) path.resize(query);
@@ -301,7 +309,8 @@ void Stream::deliver_held() {
   if (left == 0) return on_data({}, end);
   body.each([&](http::Bytes part) {
     left -= part.size();
-    for (size_t i = 0; i < filter_count_ && !ended_ && !filters_done_; i++) filters_[i]->on_request_data(part, end && left == 0);
+    for (size_t i = 0; i < filter_count_ && !ended_ && !filters_done_; i++)
+      filters_[i]->on_request_data(part, end && left == 0);
   });
 }
 
@@ -321,7 +330,8 @@ void Stream::on_data(http::Bytes data, bool end_stream) {
     if (held_.size() > buffer_limit()) set_request_reading(false);
     return;
   }
-  for (size_t i = 0; i < filter_count_ && !ended_ && !filters_done_; i++) filters_[i]->on_request_data(data, end_stream);
+  for (size_t i = 0; i < filter_count_ && !ended_ && !filters_done_; i++)
+    filters_[i]->on_request_data(data, end_stream);
   maybe_end();
 }
 
@@ -380,7 +390,8 @@ void Stream::set_request_reading(bool on) {
 
 void Stream::on_timeout(std::string_view details, uint16_t status, Flag flag) {
   if (ended_) return;
-  session_.cells().add(flag == Flag::kStreamIdleTimeout ? settings().stats.rq_idle_timeout : settings().stats.rq_timeout);
+  session_.cells().add(flag == Flag::kStreamIdleTimeout ? settings().stats.rq_idle_timeout
+                                                        : settings().stats.rq_timeout);
   LocalReply reply{status, "request timeout", details};
   reply.close = status == 408;
   if (flag == Flag::kStreamIdleTimeout) {

@@ -78,8 +78,8 @@ class Stream final : public base::Deferred, public http::RequestReceiver, public
   const model::Route* route_ = nullptr;
   filter::HttpFilter** filters_ = nullptr;
   size_t filter_count_ = 0;
-  size_t at_filter_ = 0;      // the filter that holds the request; filter_count_ when none does
-  base::Chain held_;          // body that waits for it
+  size_t at_filter_ = 0;  // the filter that holds the request; filter_count_ when none does
+  base::Chain held_;      // body that waits for it
   bool held_end_ = false;
   base::Timer idle_timer_, deadline_timer_;
   uint64_t idle_ms_ = 0;
@@ -90,7 +90,7 @@ class Stream final : public base::Deferred, public http::RequestReceiver, public
   bool ended_ = false;
   bool head_seen_ = false;
   bool close_connection_ = false;  // after this answer
-  bool informed_ = false;   // a 1xx went out
+  bool informed_ = false;          // a 1xx went out
 };
 
 }  // namespace pinnace::filters::hcm

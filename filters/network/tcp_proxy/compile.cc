@@ -25,7 +25,8 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
   if (proto.has_weighted_clusters()) {
     for (const auto& weighted : proto.weighted_clusters().clusters()) {
       auto known_weighted = compile::only_fields(weighted, {"name", "weight"});
-      if (!known_weighted) return compile::in("weighted_clusters.clusters[" + weighted.name() + "]", known_weighted.error());
+      if (!known_weighted)
+        return compile::in("weighted_clusters.clusters[" + weighted.name() + "]", known_weighted.error());
       add(weighted.name(), weighted.weight());
     }
     if (settings.total_weight == 0) return error("weighted_clusters: the weights add up to 0");

@@ -6,7 +6,8 @@ namespace pinnace::filters::tcp_proxy {
 
 using http::Flag;
 
-std::unique_ptr<filter::Session> TcpProxyConfig::create(filter::WorkerContext& worker, filter::Accepted&& accepted) const {
+std::unique_ptr<filter::Session> TcpProxyConfig::create(filter::WorkerContext& worker,
+                                                        filter::Accepted&& accepted) const {
   return std::make_unique<TcpSession>(*this, worker, std::move(accepted));
 }
 
@@ -21,11 +22,15 @@ TcpSession::TcpSession(const TcpProxyConfig& config, filter::WorkerContext& work
   info_.direct_remote_address = &connection().remote_address();
   info_.remote_address = connection().remote_address();
   info_.requested_server_name = accepted_.server_name;
-  idle_timer_.init(loop.timers(), [](void* self) { static_cast<TcpSession*>(self)->on_idle(); }, this);
-  duration_timer_.init(loop.timers(), [](void* self) {
-    static_cast<TcpSession*>(self)->info_.set(Flag::kDurationTimeout);
-    static_cast<TcpSession*>(self)->end(false);
-  }, this);
+  idle_timer_.init(
+      loop.timers(), [](void* self) { static_cast<TcpSession*>(self)->on_idle(); }, this);
+  duration_timer_.init(
+      loop.timers(),
+      [](void* self) {
+        static_cast<TcpSession*>(self)->info_.set(Flag::kDurationTimeout);
+        static_cast<TcpSession*>(self)->end(false);
+      },
+      this);
   connection().set_callbacks(downstream_side_);
   connection().set_byte_stats(&config.bytes());
   loop.cells().add(settings().stats.cx_total);
@@ -38,14 +43,13 @@ TcpSession::~TcpSession() {
   net::Connection::close(std::move(upstream_));
 }
 
-void TcpSession::start() {
-  connection().start(chain().handshake_timeout_ms);
-}
+void TcpSession::start() { connection().start(chain().handshake_timeout_ms); }
 
 void TcpSession::on_downstream_ready() {
   info_.tls = connection().tls();
   note_tls_ready(worker_.loop.cells());
-  // ENVOY: the upstream is dialled before any byte has come, so that servers may speak first; what comes meanwhile waits.
+  // ENVOY: the upstream is dialled before any byte has come, so that servers may speak first; what comes meanwhile
+  // waits.
   connection().set_reading(false);
   if (settings().max_connection_ms > 0) duration_timer_.arm(settings().max_connection_ms);
   connect();

@@ -14,11 +14,11 @@ using base::Bytes;
 class BodyReader {
  public:
   enum class Event : uint8_t {
-    kNeedMore,   // all input used
-    kData,       // `data` is part of the body; call again
-    kDone,       // the message ends here; unused input stays in `in`
-    kTrailers,   // the same, and trailers() holds field lines
-    kError,      // the framing is broken
+    kNeedMore,  // all input used
+    kData,      // `data` is part of the body; call again
+    kDone,      // the message ends here; unused input stays in `in`
+    kTrailers,  // the same, and trailers() holds field lines
+    kError,     // the framing is broken
   };
 
   void start(const HeadInfo& info) {

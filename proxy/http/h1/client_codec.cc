@@ -44,7 +44,8 @@ void H1ClientCodec::send_trailers(const HeaderMap& trailers) {
   if (!receiver_) return;
   if (chunked_) {
     connection_.write(as_bytes("0\r\n"));
-    connection_.write(settings_.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers) : as_bytes("\r\n"));
+    connection_.write(settings_.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers)
+                                         : as_bytes("\r\n"));
   }
   request_sent();
 }

@@ -57,7 +57,7 @@ class H1ClientCodec final : public ClientCodec, private RequestSender {
   std::string partial_;
   size_t scanned_ = 0;
   State state_ = State::kIdle;
-  bool chunked_ = false;       // this request's body
+  bool chunked_ = false;  // this request's body
   bool request_done_ = false;
   bool head_request_ = false;
   bool keep_alive_ = true;

@@ -20,6 +20,8 @@ base::Bytes encode_chunk_size(base::EventLoop& loop, base::Arena& arena, size_t 
 
 std::string_view reason_phrase(uint16_t status);
 
-inline base::Bytes as_bytes(std::string_view text) { return {reinterpret_cast<const uint8_t*>(text.data()), text.size()}; }
+inline base::Bytes as_bytes(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
 
 }  // namespace pinnace::http::h1

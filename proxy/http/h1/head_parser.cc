@@ -12,7 +12,8 @@ constexpr auto kToken = [] {
   for (int c = '0'; c <= '9'; c++) table[c] = static_cast<unsigned char>(c);
   for (int c = 'a'; c <= 'z'; c++) table[c] = static_cast<unsigned char>(c);
   for (int c = 'A'; c <= 'Z'; c++) table[c] = static_cast<unsigned char>(c | 0x20);
-  for (char c : std::string_view("!#$%&'*+-.^_`|~")) table[static_cast<unsigned char>(c)] = static_cast<unsigned char>(c);
+  for (char c : std::string_view("!#$%&'*+-.^_`|~"))
+    table[static_cast<unsigned char>(c)] = static_cast<unsigned char>(c);
   return table;
 }();
 
@@ -41,10 +42,10 @@ const char* target_fault(std::string_view target) {
 // ENVOY: the methods its parser knows; any other is refused, in any other case too.
 bool is_method(std::string_view method) {
   static constexpr std::string_view kMethods[] = {
-      "GET",      "POST",   "PUT",    "DELETE", "HEAD",    "OPTIONS",    "PATCH",      "CONNECT",   "TRACE",       "ACL",
-      "BIND",     "CHECKOUT", "COPY", "LINK",   "LOCK",    "MERGE",      "MKACTIVITY", "MKCALENDAR", "MKCOL",      "MOVE",
-      "MSEARCH",  "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "REBIND",  "REPORT",     "SEARCH",    "SOURCE",      "SUBSCRIBE",
-      "UNBIND",   "UNLINK", "UNLOCK", "UNSUBSCRIBE"};
+      "GET",    "POST",   "PUT",       "DELETE", "HEAD",     "OPTIONS",   "PATCH",      "CONNECT",    "TRACE",
+      "ACL",    "BIND",   "CHECKOUT",  "COPY",   "LINK",     "LOCK",      "MERGE",      "MKACTIVITY", "MKCALENDAR",
+      "MKCOL",  "MOVE",   "MSEARCH",   "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE",      "REBIND",     "REPORT",
+      "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK",   "UNLOCK",    "UNSUBSCRIBE"};
   for (std::string_view known : kMethods) {
     if (known == method) return true;
   }
@@ -69,7 +70,8 @@ bool authority_ok(std::string_view authority) {
 // CONNECT's authority-form: host:port.
 bool is_host_port(std::string_view target) {
   size_t colon = target.rfind(':');
-  if (colon == std::string_view::npos || colon == 0 || colon + 1 == target.size() || target.size() - colon > 6) return false;
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == target.size() || target.size() - colon > 6)
+    return false;
   uint32_t port = 0;
   for (char c : target.substr(colon + 1)) {
     if (c < '0' || c > '9') return false;
@@ -192,7 +194,8 @@ Version parse_version(std::string_view text, bool& http10) {
 // absolute-form: the target's authority replaces Host (RFC 9112 3.2.2). nullptr, or why it is refused.
 const char* split_absolute(std::string_view target, RequestHead& out) {
   size_t scheme_end = target.find("://");
-  if (scheme_end == std::string_view::npos || scheme_end == 0) return target == "*" ? "http1.invalid_url" : "http1.codec_error";
+  if (scheme_end == std::string_view::npos || scheme_end == 0)
+    return target == "*" ? "http1.invalid_url" : "http1.codec_error";
   std::string_view scheme = target.substr(0, scheme_end);
   if (equals_ignore_case(scheme, "http")) {
     out.scheme = "http";
@@ -281,7 +284,8 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
   }
   if (!authority_ok(out.authority)) return fail("http.invalid_authority");
   if (std::string_view list; out.headers.joined(HeaderId::kConnection, out.headers.arena(), list)) {
-    if (list.find(':') != std::string_view::npos || nominates(list, "x-forwarded-for") || nominates(list, "x-forwarded-host") || nominates(list, "x-forwarded-proto")) {
+    if (list.find(':') != std::string_view::npos || nominates(list, "x-forwarded-for") ||
+        nominates(list, "x-forwarded-host") || nominates(list, "x-forwarded-proto")) {
       return fail("http1.connection_header_rejected");
     }
     if (nominates(list, "host")) out.authority = {};  // ENVOY: it is taken away, and then missing

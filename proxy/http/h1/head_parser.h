@@ -12,10 +12,10 @@ namespace pinnace::http::h1 {
 
 enum class HeadError : uint8_t {
   kNone,
-  kMalformed,        // 400, or a broken response
+  kMalformed,          // 400, or a broken response
   kBadTransferCoding,  // 501: a transfer coding other than chunked
-  kHeadersTooMany,   // 431: more fields than max_headers_count
-  kVersion,          // 400 or 505: not HTTP/1.0 or HTTP/1.1
+  kHeadersTooMany,     // 431: more fields than max_headers_count
+  kVersion,            // 400 or 505: not HTTP/1.0 or HTTP/1.1
 };
 
 enum class Framing : uint8_t { kNone, kLength, kChunked, kUntilClose };

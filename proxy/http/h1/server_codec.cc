@@ -171,9 +171,7 @@ void H1ServerCodec::set_reading(bool on) {
   update_reading();
 }
 
-void H1ServerCodec::update_reading() {
-  connection_.set_reading(stream_reading_ && pending_.empty());
-}
+void H1ServerCodec::update_reading() { connection_.set_reading(stream_reading_ && pending_.empty()); }
 
 void H1ServerCodec::send_informational(const ResponseHead& head) {
   if (!receiver_ || http10_) return;
@@ -219,7 +217,8 @@ void H1ServerCodec::send_trailers(const HeaderMap& trailers) {
   if (!receiver_) return;
   if (chunked_) {
     connection_.write(as_bytes("0\r\n"));
-    connection_.write(settings_.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers) : as_bytes("\r\n"));
+    connection_.write(settings_.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers)
+                                         : as_bytes("\r\n"));
   }
   response_ended();
 }

@@ -56,14 +56,14 @@ class H1ServerCodec final : public ServerCodec, private ResponseSender, private 
   const ServerSettings& settings_;
   RequestReceiver* receiver_ = nullptr;
   BodyReader body_;
-  std::string partial_;   // a head that came in pieces
-  size_t scanned_ = 0;    // of partial_
-  base::Chain pending_;   // pipelined bytes
+  std::string partial_;  // a head that came in pieces
+  size_t scanned_ = 0;   // of partial_
+  base::Chain pending_;  // pipelined bytes
   State state_ = State::kHead;
   bool stream_reading_ = true;
   bool draining_ = false;
-  bool close_ = false;       // after this response
-  bool chunked_ = false;     // this response's body
+  bool close_ = false;    // after this response
+  bool chunked_ = false;  // this response's body
   bool response_started_ = false;
   bool head_request_ = false;
   bool http10_ = false;

@@ -33,7 +33,7 @@ class ClientStream final : public StreamBase, public RequestSender {
   ResponseReceiver* receiver_;
   ResponseHead* head_ = nullptr;
   size_t head_bytes_ = 0;
-  bool final_head_ = false;   // the response head has come
+  bool final_head_ = false;  // the response head has come
   bool too_large_ = false;
 };
 
@@ -148,8 +148,8 @@ void ClientStream::send_request(const RequestHead& head, bool end_stream) {
   fields.push_back(field(":authority", head.authority));
   append_fields(head.headers, fields);
   nghttp2_data_provider provider = session_.provider(*this);
-  id_ = nghttp2_submit_request(session_.native(), nullptr, fields.data(), fields.size(), end_stream ? nullptr : &provider,
-                               nullptr);
+  id_ = nghttp2_submit_request(session_.native(), nullptr, fields.data(), fields.size(),
+                               end_stream ? nullptr : &provider, nullptr);
   if (id_ < 0) return;  // out of stream numbers: the pool retires the connection with the next GOAWAY or error
   codec_.started(*this);
   session_.flush_later();

@@ -85,15 +85,16 @@ class H2ServerCodec final : public ServerCodec, public Session {
     each([&](StreamBase& stream) {
       auto& s = static_cast<ServerStream&>(stream);
       s.dead_now();
-      if (RequestReceiver* receiver = std::exchange(s.receiver_, nullptr)) receiver->on_reset(ResetReason::kPeerClosed, detail);
+      if (RequestReceiver* receiver = std::exchange(s.receiver_, nullptr))
+        receiver->on_reset(ResetReason::kPeerClosed, detail);
     });
     finish();
   }
   void connection_writable() override { resume_outputs(); }
   void start_drain() override {
     if (std::exchange(draining_, true)) return;
-    nghttp2_submit_goaway(native(), NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(native()), NGHTTP2_NO_ERROR,
-                          nullptr, 0);
+    nghttp2_submit_goaway(native(), NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(native()),
+                          NGHTTP2_NO_ERROR, nullptr, 0);
     flush_later();
     if (stream_count() == 0) finish();
   }

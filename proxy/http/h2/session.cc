@@ -67,7 +67,8 @@ struct Session::Callbacks {
     }
     stream->unconsumed_ += size;
     stream->receiver()->on_data({bytes, size}, false);
-    if (stream->reading_ && !stream->dead_) nghttp2_session_consume_stream(session, id, std::exchange(stream->unconsumed_, 0));
+    if (stream->reading_ && !stream->dead_)
+      nghttp2_session_consume_stream(session, id, std::exchange(stream->unconsumed_, 0));
     return 0;
   }
   static int frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) {
@@ -89,7 +90,8 @@ struct Session::Callbacks {
   }
 };
 
-Session::Session(net::Connection& connection, bool server, const model::Http2Settings& settings) : connection_(connection) {
+Session::Session(net::Connection& connection, bool server, const model::Http2Settings& settings)
+    : connection_(connection) {
   nghttp2_session_callbacks* callbacks;
   nghttp2_session_callbacks_new(&callbacks);
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::begin_headers);

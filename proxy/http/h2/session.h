@@ -1,6 +1,6 @@
-// Session: what the two ends of an HTTP/2 connection (RFC 9113) share on nghttp2: feeding it bytes, gathering what it has
-// to send once per turn, streams with bounded output, and flow control that follows the receiver.
-// THREAD, LIFETIME: its connection's. A stream is destroyed at the end of the turn in which nghttp2 closed it.
+// Session: what the two ends of an HTTP/2 connection (RFC 9113) share on nghttp2: feeding it bytes, gathering what it
+// has to send once per turn, streams with bounded output, and flow control that follows the receiver. THREAD, LIFETIME:
+// its connection's. A stream is destroyed at the end of the turn in which nghttp2 closed it.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -47,12 +47,12 @@ class StreamBase : public base::Deferred {
   base::Chain body_;
   std::vector<std::pair<std::string, std::string>> trailers_;  // of our direction
   bool has_trailers_ = false;
-  bool end_ = false;               // body_ is all there will be
-  bool deferred_ = false;          // nghttp2 waits for us to resume
+  bool end_ = false;       // body_ is all there will be
+  bool deferred_ = false;  // nghttp2 waits for us to resume
   bool reading_ = true;
   bool was_blocked_ = false;
   bool dead_ = false;
-  size_t unconsumed_ = 0;          // input not yet given back to the windows
+  size_t unconsumed_ = 0;  // input not yet given back to the windows
 };
 
 class Session : private base::TurnTask {

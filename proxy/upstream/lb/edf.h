@@ -1,5 +1,5 @@
-// Edf: earliest-deadline-first schedule: an entry of weight w comes up w times as often as one of weight 1, evenly spread.
-// O(log n) a pick, no allocation once filled.
+// Edf: earliest-deadline-first schedule: an entry of weight w comes up w times as often as one of weight 1, evenly
+// spread. O(log n) a pick, no allocation once filled.
 #pragma once
 
 #include <algorithm>

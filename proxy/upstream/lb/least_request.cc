@@ -28,7 +28,8 @@ class WeightedLeastRequest final : public LoadBalancer {
   }
   Choice pick(std::span<const HostPtr> hosts, base::Rng&) override {
     uint32_t index = edf_.next([&](uint32_t i) {
-      return static_cast<double>(hosts[i]->endpoint->weight) / (hosts[i]->active_requests + 1.0);  // active_request_bias 1
+      return static_cast<double>(hosts[i]->endpoint->weight) /
+             (hosts[i]->active_requests + 1.0);  // active_request_bias 1
     });
     return {hosts[index], "next by weight and active requests"};
   }

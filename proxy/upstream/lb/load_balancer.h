@@ -12,8 +12,8 @@
 namespace pinnace::upstream::lb {
 
 struct Choice {
-  HostPtr host;           // nullptr: no host can take it
-  const char* why = "";   // for explain and logs
+  HostPtr host;          // nullptr: no host can take it
+  const char* why = "";  // for explain and logs
 };
 
 class LoadBalancer {

@@ -11,7 +11,8 @@ ClientConnection::ClientConnection(HttpPool& pool, std::unique_ptr<net::Connecti
       started_ms_(pool.loop_.now_ms()) {
   connection_->set_callbacks(*this);
   connection_->set_byte_stats(&bytes_);
-  idle_timer_.init(pool.loop_.timers(), [](void* self) { static_cast<ClientConnection*>(self)->on_idle_timeout(); }, this);
+  idle_timer_.init(
+      pool.loop_.timers(), [](void* self) { static_cast<ClientConnection*>(self)->on_idle_timeout(); }, this);
 }
 
 ClientConnection::~ClientConnection() { net::Connection::close(std::move(connection_)); }
@@ -29,7 +30,8 @@ void ClientConnection::on_ready() {
     codec_ = http::h2::make_client_codec(*connection_, *this, pool_.config_->http2);
   } else {
     cells.add(stats.cx_http1_total);
-    codec_ = std::make_unique<http::h1::H1ClientCodec>(*connection_, static_cast<http::ClientCodec::Owner&>(*this), pool_.h1_);
+    codec_ = std::make_unique<http::h1::H1ClientCodec>(*connection_, static_cast<http::ClientCodec::Owner&>(*this),
+                                                       pool_.h1_);
   }
   pool_.connection_ready(*this);
 }

@@ -6,7 +6,9 @@
 
 namespace pinnace::upstream {
 
-class ClientConnection final : public base::Deferred, private net::ConnectionCallbacks, private http::ClientCodec::Owner {
+class ClientConnection final : public base::Deferred,
+                               private net::ConnectionCallbacks,
+                               private http::ClientCodec::Owner {
  public:
   ClientConnection(HttpPool& pool, std::unique_ptr<net::Connection> connection);
   ~ClientConnection() override;

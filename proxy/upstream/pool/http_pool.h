@@ -72,8 +72,8 @@ class HttpPool final : public base::Deferred {
   uint32_t connecting_ = 0;
   uint32_t waiting_ = 0;
   base::IntrusiveList<PoolWaiter> waiters_;
-  base::IntrusiveList<ClientConnection> idle_;   // takes another stream; newest first
-  base::IntrusiveList<ClientConnection> busy_;   // full, connecting or draining
+  base::IntrusiveList<ClientConnection> idle_;  // takes another stream; newest first
+  base::IntrusiveList<ClientConnection> busy_;  // full, connecting or draining
 };
 
 // The pool of `host` for `key`, made when there is none.
