@@ -45,7 +45,7 @@ bool HeaderMap::join_if(Match match, base::Arena& arena, std::string_view& value
   for (const Header& field : *this) {
     if (!match(field)) continue;
     if (!std::exchange(first, false)) text[at++] = ',';
-    std::memcpy(text + at, field.value.data(), field.value.size());
+    if (!field.value.empty()) std::memcpy(text + at, field.value.data(), field.value.size());
     at += field.value.size();
   }
   value = {text, at};
@@ -129,7 +129,7 @@ void HeaderMap::append_to(HeaderId id, std::string_view separator, std::string_v
   char* text = arena_->take_chars(old.size() + separator.size() + value.size());
   std::memcpy(text, old.data(), old.size());
   std::memcpy(text + old.size(), separator.data(), separator.size());
-  std::memcpy(text + old.size() + separator.size(), value.data(), value.size());
+  if (!value.empty()) std::memcpy(text + old.size() + separator.size(), value.data(), value.size());
   set(id, {text, old.size() + separator.size() + value.size()});
 }
 

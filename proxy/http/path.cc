@@ -138,7 +138,7 @@ PathAction normalize_path(std::string_view& whole, const PathOptions& options, b
     }
     n = to;
   }
-  std::memcpy(out + n, rest.data(), rest.size());
+  if (!rest.empty()) std::memcpy(out + n, rest.data(), rest.size());
   whole = {out, n + rest.size()};
   return action;
 }
