@@ -254,6 +254,7 @@ def digest(path):
 
 def compile_alone(header, flags):
     """(None or (file:line of the fault, what it is), the files of the tree that it includes)"""
+    flags = [*flags, f"-I{ROOT}/build/api/gen"]  # whichever neighbour's flags these are, the API may be needed
     done = run([COMPILER, *flags, "-w", "-fsyntax-only", "-MD", "-MF", "/dev/stdout", "-x", "c++", "-include",
                 str(ROOT / header), "/dev/null"])
     if done.returncode == 0:
