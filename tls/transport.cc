@@ -31,6 +31,11 @@ BIO_METHOD* bio_method() {
   return method;
 }
 
+// SSL_get_error() looks at the thread's queue first: it must be empty before each operation.
+void forget_errors() {
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}
+
 }  // namespace
 
 int Transport::index() {
@@ -166,7 +171,7 @@ void Transport::keep_input() {
 
 Transport::Status Transport::handshake() {
   if (done_) return Status::kOk;
-  ERR_clear_error();
+  forget_errors();
   int result = SSL_do_handshake(ssl_);
   if (result == 1) {
     finish();
@@ -189,10 +194,12 @@ Transport::Status Transport::receive(net::Bytes cipher, uint8_t* plain, size_t r
     return Status::kOk;
   }
   while (produced < room) {
-    ERR_clear_error();
+    forget_errors();
     size_t n = 0;
     if (SSL_read_ex(ssl_, plain + produced, room - produced, &n) == 1) {
       produced += n;
+      // Asking in vain would cost OpenSSL a record buffer.
+      if (in_.empty() && kept_.empty() && SSL_has_pending(ssl_) == 0) return Status::kOk;
       continue;
     }
     switch (SSL_get_error(ssl_, 0)) {
@@ -209,7 +216,7 @@ Transport::Status Transport::receive(net::Bytes cipher, uint8_t* plain, size_t r
 
 Transport::Status Transport::send(net::Bytes plain) {
   while (!plain.empty()) {
-    ERR_clear_error();
+    forget_errors();
     size_t n = 0;
     if (SSL_write_ex(ssl_, plain.data(), plain.size(), &n) != 1) return failed();
     plain = plain.subspan(n);

@@ -19,10 +19,10 @@ enum class Next : uint8_t { kContinue, kHold };
 
 struct LocalReply {
   uint16_t status = 500;
-  std::string_view body;
-  std::string_view details;  // response code details; lives as long as the stream
+  std::string_view body = {};
+  std::string_view details = {};  // response code details; lives as long as the stream
   http::Flags flags = 0;
-  std::string_view extra_name, extra_value;  // one more response header
+  std::string_view extra_name = {}, extra_value = {};  // one more response header
   bool close = false;                        // the connection closes after it
 };
 

@@ -11,7 +11,7 @@
 #include "proxy/base/address.h"
 #include "proxy/model/tls.h"
 #include "proxy/net/socket.h"
-#include "proxy/stats/cells.h"
+#include "proxy/stats/store.h"
 
 namespace pinnace::model {
 
@@ -44,13 +44,14 @@ struct TransportSocket {
 };
 
 struct ClusterStats {
+  stats::Store* store = nullptr;  // for names that are known only on the request path: response codes
+  std::string prefix;             // "cluster.<stat_name>."
   stats::Counter cx_total, cx_http1_total, cx_http2_total, cx_connect_fail, cx_connect_timeout, cx_overflow, cx_destroy,
       cx_destroy_local_with_rq, cx_destroy_remote_with_rq, cx_none_healthy, cx_rx_bytes, cx_tx_bytes, cx_idle_timeout;
   stats::Gauge cx_active, rq_active, rq_pending_active;
-  stats::Counter rq_total, rq_completed, rq_timeout, rq_per_try_timeout, rq_retry, rq_retry_success, rq_retry_overflow,
+  stats::Counter rq_total, rq_timeout, rq_per_try_timeout, rq_retry, rq_retry_success, rq_retry_overflow,
       rq_retry_limit_exceeded, rq_pending_total, rq_pending_overflow, rq_pending_failure, rq_cancelled, rq_rx_reset,
       rq_tx_reset, rq_maintenance;
-  stats::Counter rq_code_class[6];  // upstream_rq_Nxx, index N
   stats::Histogram rq_time, cx_connect_ms;
   stats::Counter lb_healthy_panic, ssl_handshake, ssl_session_reused, ssl_fail_verify_san, ssl_connection_error;
   stats::Counter original_dst_host_invalid;

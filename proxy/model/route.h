@@ -139,8 +139,11 @@ struct Route {
   const VirtualHost* virtual_host = nullptr;
 };
 
+struct RouteConfig;
+
 struct VirtualHost {
   std::string name;
+  const RouteConfig* config = nullptr;
   std::vector<std::string> domains;
   std::vector<Route> routes;
   enum class RequireTls : uint8_t { kNone, kExternalOnly, kAll } require_tls = RequireTls::kNone;

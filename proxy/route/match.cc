@@ -167,15 +167,16 @@ Decision match(const model::RouteConfig& config, const RequestHead& request, bas
   return decision;
 }
 
-const model::WeightedCluster* choose_cluster(const model::RouteAction& action, uint64_t random) {
-  if (action.clusters.empty()) return nullptr;
-  if (action.clusters.size() == 1) return &action.clusters[0];
-  uint64_t at = random % action.total_weight;
-  for (const auto& cluster : action.clusters) {
+const model::WeightedCluster* choose_cluster(std::span<const model::WeightedCluster> clusters, uint32_t total_weight,
+                                             uint64_t random) {
+  if (clusters.empty()) return nullptr;
+  if (clusters.size() == 1) return &clusters[0];
+  uint64_t at = random % total_weight;
+  for (const auto& cluster : clusters) {
     if (at < cluster.weight) return &cluster;
     at -= cluster.weight;
   }
-  return &action.clusters.back();
+  return &clusters.back();
 }
 
 }  // namespace pinnace::route

@@ -2,6 +2,8 @@
 // was normalised once before (path, host); joined header values are what every matcher sees.
 #pragma once
 
+#include <span>
+
 #include "proxy/http/message.h"
 #include "proxy/model/route.h"
 
@@ -21,7 +23,8 @@ bool match_route(const model::RouteMatch& match, const http::RequestHead& reques
 Decision match(const model::RouteConfig& config, const http::RequestHead& request, base::Arena& arena, uint64_t random);
 
 // The cluster of a route's action: its only one, or one by weight. nullptr: the action names none.
-const model::WeightedCluster* choose_cluster(const model::RouteAction& action, uint64_t random);
+const model::WeightedCluster* choose_cluster(std::span<const model::WeightedCluster> clusters, uint32_t total_weight,
+                                             uint64_t random);
 
 std::string_view path_without_query(std::string_view path);
 

@@ -370,15 +370,15 @@ TEST(MatchTest, takes_the_first_route_that_matches_and_says_what_is_missing) {
 
 TEST(ChooseClusterTest, spreads_by_weight) {
   model::RouteAction action;
-  EXPECT_EQ(choose_cluster(action, 7), nullptr);
+  EXPECT_EQ(choose_cluster(action.clusters, action.total_weight, 7), nullptr);
   for (auto [name, weight] : std::vector<std::pair<std::string, uint32_t>>{{"a", 1}, {"none", 0}, {"b", 3}, {"c", 6}}) {
     action.clusters.push_back({0, name, weight});
     action.total_weight += weight;
   }
   std::map<std::string, int> count;
-  for (uint64_t random = 1000; random < 2000; random++) count[choose_cluster(action, random)->name]++;
+  for (uint64_t random = 1000; random < 2000; random++) count[choose_cluster(action.clusters, action.total_weight, random)->name]++;
   EXPECT_EQ(count, (std::map<std::string, int>{{"a", 100}, {"b", 300}, {"c", 600}}));
-  EXPECT_TRUE(choose_cluster(action, ~uint64_t{0}));
+  EXPECT_TRUE(choose_cluster(action.clusters, action.total_weight, ~uint64_t{0}));
 }
 
 }  // namespace

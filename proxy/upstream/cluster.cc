@@ -9,7 +9,10 @@ namespace pinnace::upstream {
 using model::ClusterType;
 
 Cluster::Cluster(base::EventLoop& loop, const tls::ContextTable& tls, model::ClusterPtr config)
-    : loop_(loop), tls_(tls), config_(std::move(config)) {
+    : loop_(loop),
+      tls_(tls),
+      config_(std::move(config)),
+      responses_(*config_->stats.store, config_->stats.prefix) {
   cleanup_.init(
       loop.timers(), [](void* self) { static_cast<Cluster*>(self)->on_cleanup(); }, this);
   if (config_->type == ClusterType::kOriginalDst) cleanup_.arm(config_->cleanup_interval_ms);
@@ -23,6 +26,7 @@ void Cluster::update_config(model::ClusterPtr config) {
   bool same = config->content_hash == config_->content_hash;
   config_ = base::LocalRef<model::ClusterConfig>(std::move(config));
   if (same) return;
+  responses_ = ResponseStats(*config_->stats.store, config_->stats.prefix);
   for (auto& [address, host] : by_address_) {
     for (auto& pool : host->pools) pool->retire();
   }

@@ -11,6 +11,7 @@
 #include "proxy/base/local_ref.h"
 #include "proxy/model/cluster.h"
 #include "proxy/upstream/lb/load_balancer.h"
+#include "proxy/upstream/response_stats.h"
 
 namespace pinnace::tls {
 class ContextTable;
@@ -44,6 +45,7 @@ class Cluster {
   const tls::ContextTable& tls() const { return tls_; }
   std::span<const HostPtr> hosts() const { return hosts_; }
   size_t healthy_count() const { return healthy_count_; }
+  ResponseStats& responses() { return responses_; }
 
  private:
   struct PriorityLevel {
@@ -65,6 +67,7 @@ class Cluster {
   std::vector<PriorityLevel> priorities_;
   std::unordered_map<base::Address, HostPtr, base::AddressHash> by_address_;
   size_t healthy_count_ = 0;
+  ResponseStats responses_;
   base::Timer cleanup_;
 };
 

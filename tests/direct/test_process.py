@@ -157,6 +157,7 @@ def test_admin_clusters(proxy):
 def test_admin_stats(proxy):
     lines = proxy.admin("/stats").text.splitlines()
     assert "cluster.up.upstream_rq_total: 1" in lines and "http.test.downstream_rq_2xx: 1" in lines and "server.state: 0" in lines
+    assert "cluster.up.upstream_rq_200: 1" in lines and "cluster.up.external.upstream_rq_2xx: 1" in lines
     assert proxy.admin("/stats?filter=^cluster\\.up\\.upstream_rq_total$").text == "cluster.up.upstream_rq_total: 1\n"
     assert proxy.admin("/stats?filter=^server.live$&format=json").text == '{"stats":[{"name":"server.live","value":1}]}'
     bad = proxy.admin("/stats?filter=(")
@@ -171,6 +172,7 @@ def test_admin_prometheus(proxy):
         at = lines.index("# TYPE envoy_cluster_upstream_rq_total counter")
         assert lines[at + 1] == 'envoy_cluster_upstream_rq_total{envoy_cluster_name="up"} 1'
         assert 'envoy_http_downstream_rq_xx{envoy_response_code_class="2",envoy_http_conn_manager_prefix="test"} 1' in lines
+        assert 'envoy_cluster_upstream_rq{envoy_response_code="200",envoy_cluster_name="up"} 1' in lines
         assert 'envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name="up",le="+Inf"} 1' in lines
         assert "envoy_server_live{} 1" in lines and "" not in lines
 

@@ -1,4 +1,5 @@
 """A client that sends exactly the bytes it is given and reads HTTP/1.1 answers without leniency."""
+import select
 import socket
 import ssl
 import struct
@@ -101,6 +102,41 @@ class Reader:
             into.trailers.append((name.lower(), value.strip()))
 
 
+class SharedTls:
+    """A TLS socket that one thread may read while another writes: OpenSSL's own objects take no two threads."""
+
+    def __init__(self, sock, timeout):
+        self.sock, self.lock = sock, threading.Lock()
+        self.settimeout(timeout)
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+    def settimeout(self, timeout):
+        self.timeout = timeout
+        self.sock.settimeout(0)
+
+    def _when_ready(self, operation, *args):
+        while True:
+            try:
+                with self.lock:
+                    return operation(*args)
+            except ssl.SSLWantReadError:
+                ready = select.select([self.sock], [], [], self.timeout)
+            except ssl.SSLWantWriteError:
+                ready = select.select([], [self.sock], [], self.timeout)
+            if not any(ready):
+                raise TimeoutError("timed out")
+
+    def recv(self, size, *flags):
+        return self._when_ready(self.sock.recv, size, *flags)
+
+    def sendall(self, data):
+        view = memoryview(data)
+        while view:
+            view = view[self._when_ready(self.sock.send, view[:65536]):]
+
+
 class RawClient:
     def __init__(self, port, host="127.0.0.1", tls=None, sni=None, session=None, timeout=10, receive_buffer=None):
         family = socket.AF_UNIX if isinstance(port, str) else socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -114,7 +150,7 @@ class RawClient:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.plain = sock
             if tls:
-                sock = tls.wrap_socket(sock, server_hostname=sni, session=session)
+                sock = SharedTls(tls.wrap_socket(sock, server_hostname=sni, session=session), timeout)
         except BaseException:
             sock.close()
             raise

@@ -18,7 +18,10 @@ Result<access_log::Format> text_format(const core::SubstitutionFormatString& pro
     if (!text) return in("log_format.text_format_source", text.error());
     return access_log::Format::compile(*text);
   }
-  return access_log::Format::compile(proto.text_format());
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+  return access_log::Format::compile(proto.text_format());  // deprecated, and still sent
+#pragma GCC diagnostic pop
 }
 
 Result<access_log::Format> format_of(bool given, const core::SubstitutionFormatString& proto) {
@@ -56,9 +59,8 @@ Result<access_log::Loggers> access_logs(const google::protobuf::RepeatedPtrField
     if (File file; proto.typed_config().UnpackTo(&file)) {
       path = file.path();
       bool given = file.has_log_format();
-      if (!file.format().empty() || file.has_json_format() || file.has_typed_json_format()) {
-        return error("access_log: only log_format with a text format is supported yet");
-      }
+      auto known = only_fields(file, {"path", "log_format"});
+      if (!known) return in("access_log", known.error());
       format = format_of(given, file.log_format());
     } else if (Stdout out_log; proto.typed_config().UnpackTo(&out_log)) {
       path = "/dev/stdout";

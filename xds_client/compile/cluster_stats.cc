@@ -8,6 +8,8 @@ model::ClusterStats cluster_stats(const std::string& name, stats::Store& store) 
   auto counter = [&](const char* leaf) { return store.counter(prefix + leaf); };
   auto gauge = [&](const char* leaf) { return store.gauge(prefix + leaf); };
   model::ClusterStats s;
+  s.store = &store;
+  s.prefix = prefix;
   s.cx_total = counter("upstream_cx_total");
   s.cx_http1_total = counter("upstream_cx_http1_total");
   s.cx_http2_total = counter("upstream_cx_http2_total");
@@ -25,7 +27,6 @@ model::ClusterStats cluster_stats(const std::string& name, stats::Store& store) 
   s.rq_active = gauge("upstream_rq_active");
   s.rq_pending_active = gauge("upstream_rq_pending_active");
   s.rq_total = counter("upstream_rq_total");
-  s.rq_completed = counter("upstream_rq_completed");
   s.rq_timeout = counter("upstream_rq_timeout");
   s.rq_per_try_timeout = counter("upstream_rq_per_try_timeout");
   s.rq_retry = counter("upstream_rq_retry");
@@ -39,7 +40,6 @@ model::ClusterStats cluster_stats(const std::string& name, stats::Store& store) 
   s.rq_rx_reset = counter("upstream_rq_rx_reset");
   s.rq_tx_reset = counter("upstream_rq_tx_reset");
   s.rq_maintenance = counter("upstream_rq_maintenance_mode");
-  for (int i = 1; i < 6; i++) s.rq_code_class[i] = store.counter(prefix + "upstream_rq_" + std::to_string(i) + "xx");
   s.rq_time = store.histogram(prefix + "upstream_rq_time");
   s.cx_connect_ms = store.histogram(prefix + "upstream_cx_connect_ms");
   s.lb_healthy_panic = counter("lb_healthy_panic");

@@ -208,6 +208,7 @@ Result<model::RouteConfigPtr> route_config(const pb::RouteConfiguration& proto, 
     if (!known_host) return in(place, known_host.error());
     auto host = std::make_unique<model::VirtualHost>();
     host->name = host_proto.name();
+    host->config = config.get();
     for (const auto& domain : host_proto.domains()) {
       if (domain.empty()) return error(place + ".domains: empty domain");
       host->domains.push_back(lower(domain));

@@ -1,10 +1,9 @@
 #include "filters/http/router/router.h"
 
-#include <re2/re2.h>
-
 #include <charconv>
 
-#include "proxy/http/mutations.h"
+#include "filters/http/router/failure.h"
+#include "filters/http/router/rewrite.h"
 #include "proxy/route/match.h"
 
 namespace pinnace::filters::router {
@@ -14,35 +13,9 @@ using http::Flag;
 using http::HeaderId;
 using http::ResetReason;
 using model::CircuitBreakers;
+using Scope = upstream::ResponseStats::Scope;
 
 namespace {
-
-struct ResetText {
-  Flag flag;
-  uint16_t status;
-  std::string_view text;
-};
-
-// ENVOY: names of reset reasons as they appear in bodies and, with underscores, in details.
-ResetText describe(ResetReason reason) {
-  switch (reason) {
-    case ResetReason::kConnectFailed: return {Flag::kUpstreamConnectionFailure, 503, "remote connection failure"};
-    case ResetReason::kTlsFailed: return {Flag::kUpstreamConnectionFailure, 503, "remote connection failure"};
-    case ResetReason::kConnectTimeout: return {Flag::kUpstreamConnectionFailure, 503, "connection timeout"};
-    case ResetReason::kPeerReset: return {Flag::kUpstreamTermination, 503, "connection termination"};
-    case ResetReason::kPeerClosed: return {Flag::kUpstreamTermination, 503, "connection termination"};
-    case ResetReason::kRemoteStream: return {Flag::kUpstreamRemoteReset, 503, "remote reset"};
-    case ResetReason::kRefused: return {Flag::kUpstreamRemoteReset, 503, "remote refused stream reset"};
-    case ResetReason::kOverflow: return {Flag::kUpstreamOverflow, 503, "overflow"};
-    case ResetReason::kProtocolError: return {Flag::kUpstreamProtocolError, 502, "protocol error"};
-    case ResetReason::kLocal: break;
-  }
-  return {Flag::kLocalReset, 503, "local reset"};
-}
-
-void put(std::string& out, std::string_view text) {
-  for (char c : text) out += c == ' ' ? '_' : c;
-}
 
 uint64_t header_number(const http::HeaderMap& headers, HeaderId id, uint64_t fallback) {
   std::string_view text = headers.get(id);
@@ -77,14 +50,16 @@ filter::Next Router::on_request(bool end_stream) {
   if (!choose_cluster()) return filter::Next::kHold;
   if (retry_) retries_left_ = retry_->num_retries;
   set_timeouts();
-  finalize_request();
+  uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
+  finalize_request(stream_, settings_, expected);
   if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
   attempt();
   return filter::Next::kContinue;
 }
 
 bool Router::choose_cluster() {
-  const model::WeightedCluster* chosen = route::choose_cluster(*action_, stream_.worker().loop.rng().next());
+  const model::WeightedCluster* chosen = 
+      route::choose_cluster(action_->clusters, action_->total_weight, stream_.worker().loop.rng().next());
   if (chosen) {
     cluster_id_ = chosen->cluster_id;
     cluster_ = stream_.worker().clusters.find(cluster_id_);
@@ -105,41 +80,6 @@ void Router::set_timeouts() {
   headers.remove(HeaderId::kEnvoyUpstreamTimeout);
   headers.remove(HeaderId::kEnvoyPerTryTimeout);
   if (timeout_ms_ > 0 && per_try_ms_ >= timeout_ms_) per_try_ms_ = 0;
-}
-
-void Router::number_header(HeaderId id, uint64_t value) {
-  char* digits = stream_.arena().take_chars(20);
-  auto end = std::to_chars(digits, digits + 20, value).ptr;
-  stream_.request().headers.set(id, {digits, static_cast<size_t>(end - digits)});
-}
-
-void Router::finalize_request() {
-  http::RequestHead& request = stream_.request();
-  const model::Route& route = *stream_.route();
-  http::apply(route.request_headers, request.headers);
-  http::apply(route.virtual_host->request_headers, request.headers);
-  if (!settings_.suppress_envoy_headers) {
-    uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
-    if (expected > 0) number_header(HeaderId::kEnvoyExpectedTimeout, expected);
-  }
-  if (action_->append_forwarded_host) request.headers.append_to(HeaderId::kForwardedHost, ",", request.authority);
-  if (!action_->host_rewrite.empty()) request.authority = action_->host_rewrite;
-  if (!action_->prefix_rewrite && !action_->regex_rewrite) return;
-  std::string_view old = request.path;
-  if (!settings_.suppress_envoy_headers) request.headers.set(HeaderId::kEnvoyOriginalPath, old);
-  std::string path;
-  if (action_->prefix_rewrite) {
-    size_t matched = route.match.path.kind == model::PathMatch::Kind::kRegex ? route::path_without_query(old).size()
-                                                                             : route.match.path.text.size();
-    path = *action_->prefix_rewrite;
-    path += old.substr(std::min(matched, old.size()));
-  } else {
-    std::string_view plain = route::path_without_query(old);
-    path = plain;
-    re2::RE2::GlobalReplace(&path, *action_->regex_rewrite, action_->regex_substitution);
-    path += old.substr(plain.size());
-  }
-  request.path = stream_.arena().copy(path);
 }
 
 // One try: a host, then a stream on a connection to it.
@@ -172,7 +112,9 @@ void Router::attempt() {
       return fail(ResetReason::kOverflow, "");
     }
   }
-  if (stream_.route()->virtual_host->include_attempt_count) number_header(HeaderId::kEnvoyAttemptCount, attempts_);
+  if (stream_.route()->virtual_host->include_attempt_count) {
+    set_number(stream_, HeaderId::kEnvoyAttemptCount, attempts_);
+  }
   if (action_->auto_host_rewrite && !host_->endpoint->hostname.empty()) {
     stream_.request().authority = stream_.arena().copy(host_->endpoint->hostname);
   }
@@ -294,9 +236,9 @@ void Router::on_informational(http::ResponseHead& head) {
 void Router::on_response(http::ResponseHead& head, bool end_stream) {
   if (destroyed_) return;
   per_try_.cancel();
-  cells().add(stats().rq_code_class[std::min<size_t>(head.status / 100, 5)]);
   if (retry_ && retry_response(*retry_, head)) {
     if (may_retry()) {
+      charge(head.status, true);
       if (end_stream) sender_ = nullptr;
       finish_attempt(false);
       return retry_later();
@@ -307,6 +249,7 @@ void Router::on_response(http::ResponseHead& head, bool end_stream) {
     }
   }
   responded_ = true;
+  charge(head.status);
   if (!settings_.suppress_envoy_headers && request_ended_) {
     uint64_t ms = (stream_.worker().loop.now_ns() - attempt_start_ns_) / 1000000;
     char* digits = stream_.arena().take_chars(20);
@@ -351,7 +294,6 @@ void Router::finish_attempt(bool success) {
   host_->active_requests--;
   (success ? host_->success : host_->errors)++;
   cells().dec(stats().rq_active);
-  if (success) cells().add(stats().rq_completed);
   if (pool_) {
     pool_->cancel(*this);
     pool_ = nullptr;
@@ -406,32 +348,21 @@ void Router::on_reset(ResetReason reason, std::string_view detail) {
 }
 
 void Router::fail(ResetReason reason, std::string_view detail) {
-  ResetText text = describe(reason);
-  bool with_detail = !detail.empty();
-  std::string details =
-      responded_ ? "upstream_reset_after_response_started{" : "upstream_reset_before_response_started{";
-  put(details, text.text);
-  if (with_detail) {
-    details += '|';
-    put(details, detail);
-  }
-  details += '}';
-  std::string body = "upstream connect error or disconnect/reset before headers. ";
-  if (attempts_ > 1) body += "retried and the latest ";
-  body += "reset reason: ";
-  body += text.text;  // ENVOY: why the transport failed goes to the log, not to the client
-  base::Arena& arena = stream_.arena();
-  LocalReply answer{text.status, arena.copy(body), arena.copy(details), http::flag_bit(text.flag)};
-  if (reason == ResetReason::kOverflow) {
-    answer.extra_name = "x-envoy-overloaded";
-    answer.extra_value = "true";
-  }
-  reply(answer);
+  reply(failure_reply({reason, detail, attempts_, responded_}, stream_.arena()));
 }
 
 void Router::reply(const LocalReply& answer) {
-  if (!responded_ && cluster_config_) cells().add(stats().rq_code_class[std::min<size_t>(answer.status / 100, 5)]);
+  if (!responded_) charge(answer.status);
   stream_.local_reply(answer);
+}
+
+void Router::charge(uint16_t status, bool retried) {
+  // The cluster may have been removed while we waited.
+  upstream::Cluster* cluster = cluster_config_ ? stream_.worker().clusters.find(cluster_id_) : nullptr;
+  if (!cluster) return;
+  bool internal = stream_.request().headers.get(HeaderId::kEnvoyInternal) == "true";
+  Scope scope = retried ? Scope::kRetry : internal ? Scope::kInternal : Scope::kExternal;
+  cluster->responses().charge(cells(), status, scope);
 }
 
 void Router::on_timeout() {

@@ -5,14 +5,11 @@
 #include <array>
 
 #include "filters/http/router/retry.h"
+#include "filters/http/router/settings.h"
 #include "proxy/filter/http_filter.h"
 #include "proxy/upstream/pool/http_pool.h"
 
 namespace pinnace::filters::router {
-
-struct RouterSettings {
-  bool suppress_envoy_headers = false;
-};
 
 class RouterConfig final : public filter::HttpFilterConfig {
  public:
@@ -53,7 +50,6 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   void on_pool_failure(http::ResetReason reason, std::string_view detail) override;
 
   bool choose_cluster();
-  void finalize_request();
   void set_timeouts();
   void attempt();
   void send_body();
@@ -65,7 +61,8 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   void reply(const filter::LocalReply& reply);
   void on_timeout();
   void on_per_try_timeout();
-  void number_header(http::HeaderId id, uint64_t value);
+  // Counts a response under its code; `retried`: one that is not passed on.
+  void charge(uint16_t status, bool retried = false);
   stats::Cells& cells() { return stream_.worker().loop.cells(); }
   const model::ClusterStats& stats() const { return cluster_config_->stats; }
 

@@ -1,11 +1,9 @@
 #include "filters/network/http_connection_manager/stream.h"
 
-#include <charconv>
-
 #include "filters/network/http_connection_manager/connection.h"
+#include "filters/network/http_connection_manager/redirect.h"
 #include "filters/network/http_connection_manager/request_headers.h"
 #include "proxy/http/h1/encoder.h"
-#include "proxy/http/mutations.h"
 #include "proxy/route/match.h"
 
 namespace pinnace::filters::hcm {
@@ -13,63 +11,6 @@ namespace pinnace::filters::hcm {
 using filter::LocalReply;
 using http::Flag;
 using http::HeaderId;
-
-namespace {
-
-struct FreeList {
-  void* head = nullptr;
-  size_t count = 0;
-  ~FreeList() {
-    while (head) {
-      void* next = *static_cast<void**>(head);
-      ::operator delete(head);
-      head = next;
-    }
-  }
-};
-thread_local FreeList free_streams;
-
-constexpr size_t kMaxFreeStreams = 1024;
-
-bool is_grpc(const http::RequestHead& request) {
-  std::string_view type = request.headers.get(HeaderId::kContentType);
-  return type.substr(0, 16) == "application/grpc" && (type.size() == 16 || type[16] == '+');
-}
-
-// grpc-message, "Percent-Byte" of the gRPC over HTTP/2 specification.
-std::string_view percent_encoded(std::string_view text, base::Arena& arena) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  char* out = arena.take_chars(text.size() * 3);
-  size_t n = 0;
-  for (char c : text) {
-    auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte < 0x7f && c != '%') {
-      out[n++] = c;
-    } else {
-      out[n++] = '%';
-      out[n++] = kHex[byte >> 4];
-      out[n++] = kHex[byte & 15];
-    }
-  }
-  return {out, n};
-}
-
-}  // namespace
-
-void* Stream::operator new(size_t size) {
-  if (!free_streams.head) return ::operator new(size);
-  void* memory = free_streams.head;
-  free_streams.head = *static_cast<void**>(memory);
-  free_streams.count--;
-  return memory;
-}
-
-void Stream::operator delete(void* memory) {
-  if (free_streams.count >= kMaxFreeStreams) return ::operator delete(memory);
-  *static_cast<void**>(memory) = free_streams.head;
-  free_streams.head = memory;
-  free_streams.count++;
-}
 
 Stream::Stream(HcmSession& session, http::ResponseSender& sender)
     : session_(session),
@@ -208,13 +149,8 @@ bool Stream::resolve_route() {
   route_ = decision.route;
   if (decision.virtual_host && decision.virtual_host->require_tls != model::VirtualHost::RequireTls::kNone &&
       request_.headers.get(HeaderId::kForwardedProto) != "https") {
-    char* text = arena_.take_chars(request_.authority.size() + request_.path.size() + 8);
-    std::memcpy(text, "https://", 8);
-    std::memcpy(text + 8, request_.authority.data(), request_.authority.size());
-    std::memcpy(text + 8 + request_.authority.size(), request_.path.data(), request_.path.size());
     session_.cells().add(s.stats.rq_redirect);
-    local_reply(
-        {301, "", "direct_response", 0, "location", {text, 8 + request_.authority.size() + request_.path.size()}});
+    local_reply({301, "", "direct_response", 0, "location", https_location(request_, arena_)});
     return false;
   }
   if (!route_) {
@@ -240,33 +176,9 @@ bool Stream::answer_without_upstream() {
     return true;
   }
   if (route_->redirect) {
-    const model::RedirectAction& to = *route_->redirect;
-    std::string_view scheme = to.https ? std::string_view("https") : !to.scheme.empty() ? to.scheme : request_.scheme;
-    std::string_view host = to.host.empty() ? request_.authority : to.host;
-    std::string path(request_.path);
-    size_t query = path.find('?');
-    if (!to.path.empty()) {
-      std::string rest = to.strip_query || query == std::string::npos || to.path.find('?') != std::string::npos
-                             ? ""
-                             : path.substr(query);
-      path = to.path + rest;
-    } else {
-      if (to.strip_query && query != std::string::npos) path.resize(query);
-      if (to.has_prefix_rewrite) path = to.prefix_rewrite + path.substr(route_->match.path.text.size());
-    }
-    std::string url = std::string(scheme) + "://";
-    size_t colon = host.rfind(':');
-    bool has_port = colon != std::string_view::npos && host.find(']', colon) == std::string_view::npos;
-    // ENVOY: a port goes when it was the old scheme's default or a new port is given.
-    if (has_port && (to.port != 0 || (scheme == "https" && host.substr(colon) == ":80") ||
-                     (scheme == "http" && host.substr(colon) == ":443"))) {
-      host = host.substr(0, colon);
-    }
-    url += host;
-    if (to.port != 0) url += ":" + std::to_string(to.port);
-    url += path;
     session_.cells().add(settings().stats.rq_redirect);
-    local_reply({to.code, "", "direct_response", 0, "location", arena_.copy(url)});
+    std::string_view location = redirect_location(*route_, request_, arena_);
+    local_reply({route_->redirect->code, "", "direct_response", 0, "location", location});
     return true;
   }
   return false;
@@ -405,113 +317,6 @@ void Stream::on_timeout(std::string_view details, uint16_t status, Flag flag) {
   local_reply(reply);
 }
 
-void Stream::local_reply(const LocalReply& reply) {
-  if (ended_) return;
-  for (unsigned i = 0; i < static_cast<unsigned>(Flag::kCount); i++) {
-    if (reply.flags & http::flag_bit(static_cast<Flag>(i))) info_.set(static_cast<Flag>(i));
-  }
-  info_.details = reply.details;
-  if (reply.close) close_connection_ = true;
-  destroy_filters();
-  if (response_started_) {  // too late for another answer
-    http::ResponseSender* sender = std::exchange(sender_, nullptr);
-    session_.cells().add(settings().stats.rq_tx_reset);
-    end();
-    if (sender) sender->reset(http::ResetReason::kLocal);
-    return;
-  }
-  auto* head = new (arena_.take(sizeof(http::ResponseHead), alignof(http::ResponseHead))) http::ResponseHead(arena_);
-  if (head_seen_ && is_grpc(request_)) return grpc_reply(*head, reply);
-  head->status = reply.status;
-  if (!reply.extra_name.empty()) head->headers.add(reply.extra_name, reply.extra_value);
-  if (!reply.body.empty()) {
-    char* digits = arena_.take_chars(20);
-    auto last = std::to_chars(digits, digits + 20, reply.body.size()).ptr;
-    head->headers.add(HeaderId::kContentLength, {digits, static_cast<size_t>(last - digits)});
-    head->headers.add(HeaderId::kContentType, "text/plain");
-  }
-  bool with_body = !reply.body.empty() && request_.method != "HEAD";
-  std::string_view body = reply.body;
-  send_response(*head, !with_body);
-  if (with_body && !ended_) {
-    send_response_data({reinterpret_cast<const uint8_t*>(body.data()), body.size()}, true);
-  }
-}
-
-// ENVOY: gRPC clients get a trailers-only answer: HTTP 200 with a gRPC status for the HTTP one.
-void Stream::grpc_reply(http::ResponseHead& head, const LocalReply& reply) {
-  std::string_view status = "2";
-  switch (reply.status) {
-    case 400: status = "13"; break;
-    case 401: status = "16"; break;
-    case 403: status = "7"; break;
-    case 404: status = "12"; break;
-    case 429:
-    case 502:
-    case 503:
-    case 504: status = "14"; break;
-    default: break;
-  }
-  head.status = 200;
-  head.headers.add(HeaderId::kContentType, "application/grpc");
-  head.headers.add(HeaderId::kGrpcStatus, status);
-  if (!reply.body.empty()) head.headers.add(HeaderId::kGrpcMessage, percent_encoded(reply.body, arena_));
-  send_response(head, true);
-}
-
-void Stream::send_informational(http::ResponseHead& head) {
-  // ENVOY: the first one passes, and only where proxy_100_continue says so.
-  if (!settings().proxy_100_continue || std::exchange(informed_, true)) return;
-  if (sender_ && !response_started_) sender_->send_informational(head);
-}
-
-void Stream::send_response(http::ResponseHead& head, bool end_stream) {
-  if (ended_ || !sender_) return;
-  touch();
-  response_ = &head;
-  response_started_ = true;
-  info_.response_code = head.status;
-  if (!filters_done_) {
-    for (size_t i = filter_count_; i-- > 0;) filters_[i]->on_response_head(head, end_stream);
-  }
-  if (route_) {
-    http::apply(route_->response_headers, head.headers);
-    http::apply(route_->virtual_host->response_headers, head.headers);
-    const model::RouteConfig* config = settings().inline_routes ? settings().inline_routes.get() : routes_.get();
-    if (config) http::apply(config->response_headers, head.headers);
-  }
-  mutate_response(head, settings(), request_, worker().loop.wall_ns());
-  if (close_connection_) head.headers.add(HeaderId::kConnection, "close");  // the codec's word; h2 leaves it out
-  http::ResponseSender* sender = sender_;
-  if (end_stream) response_done();
-  sender->send_response(head, end_stream);
-  if (end_stream) maybe_end();
-}
-
-void Stream::send_response_data(http::Bytes data, bool end_stream) {
-  if (ended_ || !sender_) return;
-  touch();
-  info_.bytes_sent += data.size();
-  if (!filters_done_) {
-    for (size_t i = filter_count_; i-- > 0;) filters_[i]->on_response_data(data, end_stream);
-  }
-  http::ResponseSender* sender = sender_;
-  if (end_stream) response_done();
-  sender->send_data(data, end_stream);
-  if (end_stream) maybe_end();
-}
-
-void Stream::send_response_trailers(http::HeaderMap& trailers) {
-  if (ended_ || !sender_) return;
-  if (!filters_done_) {
-    for (size_t i = filter_count_; i-- > 0;) filters_[i]->on_response_trailers(trailers);
-  }
-  http::ResponseSender* sender = sender_;
-  response_done();
-  sender->send_trailers(trailers);
-  maybe_end();
-}
-
 void Stream::request_done() {
   request_ended_ = true;
   if (deadline_timer_.armed() && settings().request_timeout_ms > 0) {
@@ -538,26 +343,6 @@ void Stream::destroy_filters() {
   if (filters_done_) return;
   filters_done_ = true;
   for (size_t i = 0; i < filter_count_; i++) filters_[i]->on_destroy();
-}
-
-void Stream::end() {
-  ended_ = true;
-  idle_timer_.cancel();
-  deadline_timer_.cancel();
-  destroy_filters();
-  const HcmStats& stats = settings().stats;
-  stats::Cells& cells = session_.cells();
-  base::EventLoop& loop = worker().loop;
-  info_.end_ns = loop.now_ns();
-  cells.dec(stats.rq_active);
-  if (response_started_) {
-    cells.add(stats.rq_completed);
-    cells.add(stats.rq_code_class[std::min<size_t>(info_.response_code / 100, 5)]);
-    cells.record(stats.rq_time, (info_.end_ns - info_.start_ns) / 1000000);
-  }
-  access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, false};
-  for (const auto& logger : settings().access_logs) logger->log(entry, worker().logs);
-  session_.stream_ended(*this);
 }
 
 }  // namespace pinnace::filters::hcm

@@ -3,18 +3,19 @@
 #pragma once
 
 #include "filters/network/http_connection_manager/config.h"
+#include "proxy/base/recycled.h"
 
 namespace pinnace::filters::hcm {
 
 class HcmSession;
 
-class Stream final : public base::Deferred, public http::RequestReceiver, public filter::HttpStream {
+class Stream final : public base::Deferred,
+                     public base::Recycled<Stream, 1024>,
+                     public http::RequestReceiver,
+                     public filter::HttpStream {
  public:
   Stream(HcmSession& session, http::ResponseSender& sender);
   ~Stream() override;
-  // Streams come from a free list of their thread: a kept-alive request allocates nothing.
-  static void* operator new(size_t size);
-  static void operator delete(void* memory);
 
   // The connection is going: end without answering.
   void connection_ended();
@@ -55,7 +56,6 @@ class Stream final : public base::Deferred, public http::RequestReceiver, public
   bool answer_without_upstream();
   // Answers and closes: what the client sent leaves no way to go on.
   void refuse(filter::LocalReply reply);
-  void grpc_reply(http::ResponseHead& head, const filter::LocalReply& reply);
   void start_filters(bool end_stream);
   void run_request(size_t from, bool end_stream);
   void deliver_held();

@@ -1,5 +1,6 @@
 #include "filters/network/tcp_proxy/tcp_proxy.h"
 
+#include "proxy/route/match.h"
 #include "proxy/upstream/dial.h"
 
 namespace pinnace::filters::tcp_proxy {
@@ -56,15 +57,8 @@ void TcpSession::on_downstream_ready() {
 }
 
 void TcpSession::connect() {
-  const model::WeightedCluster* chosen = &settings().clusters[0];
-  if (settings().clusters.size() > 1) {
-    uint64_t at = worker_.loop.rng().below(settings().total_weight);
-    for (const auto& candidate : settings().clusters) {
-      chosen = &candidate;
-      if (at < candidate.weight) break;
-      at -= candidate.weight;
-    }
-  }
+  const model::WeightedCluster* chosen =
+      route::choose_cluster(settings().clusters, settings().total_weight, worker_.loop.rng().next());
   upstream::Cluster* cluster = worker_.clusters.find(chosen->cluster_id);
   if (!cluster) {
     worker_.loop.cells().add(settings().stats.cx_no_route);

@@ -1,0 +1,234 @@
+// What Configuration does with a batch: compile it away from the control thread, take what can be used, answer.
+#include <algorithm>
+#include <boost/asio/post.hpp>
+
+#include "envoy/config/route/v3/route.pb.h"
+#include "proxy/base/log.h"
+#include "xds_client/compile/route.h"
+#include "xds_client/configuration.h"
+
+namespace pinnace::xds {
+
+namespace {
+
+// A resource, its own message, and what compiling it gave. The outer message not parsing rejects the whole response.
+template <class Compiled>
+struct Item {
+  Resource resource;
+  std::string name;
+  bool undecodable = false;
+  Result<Compiled> compiled = error("");
+};
+
+void note(std::string& rejected, const std::string& name, const std::string& why) {
+  if (!rejected.empty()) rejected += "\n";
+  rejected += name + ": " + why;
+}
+
+}  // namespace
+
+void Configuration::on_batch(Batch batch) {
+  if (!batch.version.empty()) versions_[batch.type_url] = batch.version;
+  if (batch.type_url == kClusterType) return apply_clusters(std::move(batch));
+  if (batch.type_url == kEndpointType) return apply_endpoints(std::move(batch));
+  if (batch.type_url == kRouteType) return apply_routes(std::move(batch));
+  if (batch.type_url == kListenerType) return apply_listeners(std::move(batch));
+  if (batch.type_url == kSecretType) return finish(batch, secrets_.apply("", batch, now_s()));
+}
+
+// Publishes, then answers: an ACK means compiled and in force (or warming, with the old one still in force).
+void Configuration::finish(const Batch& batch, const std::string& rejected) {
+  settle();
+  if (!rejected.empty()) {
+    std::string line = rejected;
+    std::replace(line.begin(), line.end(), '\n', ';');
+    PN_LOG(kWarning, "xds", "refused ({}): {}; what was in force stays",
+           batch.type_url.substr(batch.type_url.rfind('.') + 1), line);
+  }
+  if (ads_) {
+    ads_->subscription().answer(batch, rejected);
+    ads_->flush();
+  }
+  check_initialized();
+}
+
+void Configuration::apply_clusters(Batch batch) {
+  context_.stats.add_shared(cds_.attempt);
+  boost::asio::post(compiler_, [this, batch = std::move(batch)]() mutable {
+    auto items = std::make_shared<std::vector<Item<compile::CompiledCluster>>>();
+    for (auto& resource : batch.resources) {
+      Item<compile::CompiledCluster> item;
+      item.resource = resource;
+      envoy::config::cluster::v3::Cluster proto;
+      item.undecodable = !resource.body.UnpackTo(&proto);
+      item.name = proto.name();
+      if (!item.undecodable) item.compiled = compile::cluster(proto, context_);
+      items->push_back(std::move(item));
+    }
+    boost::asio::post(control_, [this, batch = std::move(batch), items] {
+      std::string rejected;
+      bool whole = std::any_of(items->begin(), items->end(), [](const auto& item) { return item.undecodable; });
+      if (whole) {
+        rejected = "a resource that is no Cluster";
+      } else {
+        std::set<std::string> named;
+        for (auto& item : *items) {
+          item.resource.name = item.name;
+          if (!named.insert(item.name).second) {
+            note(rejected, item.name, "the name appears twice");
+          } else if (!item.compiled) {
+            note(rejected, item.name, item.compiled.error().message);
+            clusters_.reject(item.resource, item.compiled.error().message, now_s());
+          } else {
+            uint64_t eds_timeout = item.compiled->eds_name.empty() ? 0 : item.compiled->eds_timeout_ms;
+            clusters_.set(item.resource, std::move(*item.compiled), false, now_s());
+            if (eds_timeout > 0) {
+              later(eds_timeout, [this, name = item.name] {
+                clusters_.eds_timeout(name);
+                settle();
+              });
+            }
+          }
+        }
+        for (const auto& name : batch.removed) clusters_.remove(name);
+        if (batch.complete) {
+          std::vector<std::string> gone;
+          for (const auto& [name, entry] : clusters_.entries()) {
+            if (!entry.is_static && !named.contains(name)) gone.push_back(name);
+          }
+          for (const auto& name : gone) clusters_.remove(name);
+        }
+      }
+      context_.stats.add_shared(rejected.empty() ? cds_.success : cds_.rejected);
+      got_clusters_ = true;
+      finish(batch, rejected);
+    });
+  });
+}
+
+void Configuration::apply_endpoints(Batch batch) {
+  std::string rejected;
+  for (const auto& resource : batch.resources) {
+    std::string wrong = clusters_.set_endpoints(resource, now_s());
+    if (!wrong.empty()) note(rejected, "endpoints", wrong);
+  }
+  for (const auto& name : batch.removed) clusters_.remove_endpoints(name);
+  finish(batch, rejected);
+}
+
+void Configuration::apply_routes(Batch batch) {
+  boost::asio::post(compiler_, [this, batch = std::move(batch)]() mutable {
+    auto items = std::make_shared<std::vector<Item<model::RouteConfigPtr>>>();
+    for (auto& resource : batch.resources) {
+      Item<model::RouteConfigPtr> item;
+      item.resource = resource;
+      envoy::config::route::v3::RouteConfiguration proto;
+      item.undecodable = !resource.body.UnpackTo(&proto);
+      item.name = proto.name();
+      if (!item.undecodable) item.compiled = compile::route_config(proto, context_);
+      items->push_back(std::move(item));
+    }
+    boost::asio::post(control_, [this, batch = std::move(batch), items] {
+      std::string rejected;
+      for (auto& item : *items) {
+        if (item.undecodable) {
+          note(rejected, item.resource.name, "no RouteConfiguration");
+          continue;
+        }
+        item.resource.name = item.name;
+        RouteEntry& entry = routes_[item.name];
+        if (!item.compiled) {
+          note(rejected, item.name, item.compiled.error().message);
+          entry.rejected = {item.resource, item.compiled.error().message, now_s()};
+          continue;
+        }
+        entry = {item.resource, std::move(*item.compiled), now_s(), {}, true};
+        changed_routes_.push_back(item.name);
+      }
+      finish(batch, rejected);
+    });
+  });
+}
+
+void Configuration::apply_listeners(Batch batch) {
+  context_.stats.add_shared(lds_.attempt);
+  auto previous = std::make_shared<std::map<std::string, model::ListenerPtr>>();
+  for (const auto& [name, entry] : listeners_) {
+    if (entry.warming) (*previous)[name] = entry.warming->config;
+    else if (entry.active) (*previous)[name] = entry.active->config;
+  }
+  boost::asio::post(compiler_, [this, batch = std::move(batch), previous]() mutable {
+    auto items = std::make_shared<std::vector<Item<compile::CompiledListener>>>();
+    for (auto& resource : batch.resources) {
+      Item<compile::CompiledListener> item;
+      item.resource = resource;
+      envoy::config::listener::v3::Listener proto;
+      item.undecodable = !resource.body.UnpackTo(&proto);
+      item.name = proto.name();
+      auto old = previous->find(item.name);
+      if (!item.undecodable) {
+        item.compiled = compile::listener(proto, old == previous->end() ? nullptr : old->second.get(), context_);
+      }
+      items->push_back(std::move(item));
+    }
+    boost::asio::post(control_, [this, batch = std::move(batch), items] {
+      std::string rejected;
+      bool whole = std::any_of(items->begin(), items->end(), [](const auto& item) { return item.undecodable; });
+      if (whole) {
+        rejected = "a resource that is no Listener";
+      } else {
+        std::set<std::string> named;
+        for (auto& item : *items) {
+          item.resource.name = item.name;
+          ListenerEntry& entry = listeners_[item.name];
+          std::string wrong;
+          if (!named.insert(item.name).second) wrong = "the name appears twice";
+          else if (!item.compiled) wrong = item.compiled.error().message;
+          else if (entry.is_static) wrong = "a static listener has this name";
+          if (wrong.empty()) {
+            auto old_warming = std::move(entry.warming);
+            entry.warming = std::move(*item.compiled);
+            wrong = open_sockets(entry);
+            if (!wrong.empty()) entry.warming = std::move(old_warming);
+          }
+          if (!wrong.empty()) {
+            note(rejected, item.name, wrong);
+            entry.rejected = {item.resource, wrong, now_s()};
+            continue;
+          }
+          entry.warming_resource = item.resource;
+          entry.rejected = {};
+        }
+        std::vector<std::string> gone = batch.removed;
+        if (batch.complete) {
+          for (const auto& [name, entry] : listeners_) {
+            if (!entry.is_static && !named.contains(name)) gone.push_back(name);
+          }
+        }
+        for (const auto& name : gone) {
+          auto found = listeners_.find(name);
+          if (found == listeners_.end() || found->second.is_static) continue;
+          if (found->second.active) removed_listeners_.push_back(name);
+          listeners_.erase(found);
+        }
+      }
+      context_.stats.add_shared(rejected.empty() ? lds_.success : lds_.rejected);
+      got_listeners_ = true;
+      finish(batch, rejected);
+    });
+  });
+}
+
+void Configuration::on_secrets(const Secrets::Key& key, Batch batch) {
+  std::string rejected = secrets_.apply(key.first, batch, now_s());
+  settle();
+  if (!rejected.empty()) PN_LOG(kWarning, "xds", "refused (Secret): {}; what was in force stays", rejected);
+  auto stream = sds_.find(key);
+  if (stream != sds_.end()) {
+    stream->second->subscription().answer(batch, rejected);
+    stream->second->flush();
+  }
+  check_initialized();
+}
+
+}  // namespace pinnace::xds

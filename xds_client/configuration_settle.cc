@@ -1,0 +1,89 @@
+// How Configuration puts into force what has become complete: sockets, warming and publication.
+#include <algorithm>
+
+#include "xds_client/configuration.h"
+
+namespace pinnace::xds {
+
+// Sockets are opened before a listener is accepted, so that an address in use is a refusal and not a surprise.
+std::string Configuration::open_sockets(ListenerEntry& entry) {
+  const model::ListenerConfig& config = *entry.warming->config;
+  if (!config.bind_to_port) {
+    return {};
+  }
+  if (entry.sockets && entry.active && entry.active->config->addresses == config.addresses) return {};
+  for (const auto& [name, other] : listeners_) {
+    if (&other == &entry || !other.sockets) continue;
+    for (const auto& address : config.addresses) {
+      const auto& used = other.sockets->addresses();
+      if (address.port() != 0 && std::find(used.begin(), used.end(), address) != used.end()) {
+        return "address " + address.text() + " is already used by listener " + name;
+      }
+    }
+  }
+  net::ListenOptions options;
+  options.reuse_port = config.reuse_port;
+  options.transparent = config.transparent;
+  options.ipv4_compat = config.ipv4_compat;
+  options.backlog = static_cast<int>(config.backlog);
+  options.pipe_mode = config.pipe_mode;
+  auto sockets = net::SocketSet::open(config.addresses, hooks_.workers, options);
+  if (!sockets) return sockets.error().message;
+  entry.sockets = std::move(*sockets);
+  return {};
+}
+
+bool Configuration::listener_ready(const ListenerEntry& entry) const {
+  const compile::CompiledListener& listener = *entry.warming;
+  for (const auto& name : listener.route_names) {
+    auto found = routes_.find(name);
+    if (found == routes_.end()) return false;
+    // ENVOY: refused routes are an answer too; a new listener then serves 404. One that serves already keeps its old
+    // self.
+    bool refused = found->second.rejected.set() && !entry.active;
+    if (!found->second.delivered && !refused) return false;
+  }
+  return std::all_of(listener.tls_contexts.begin(), listener.tls_contexts.end(),
+                     [&](uint32_t id) { return secrets_.ready(id); });
+}
+
+void Configuration::settle_listeners(model::Update& update) {
+  for (auto& [name, entry] : listeners_) {
+    if (!entry.warming || !listener_ready(entry)) continue;
+    entry.active = std::move(entry.warming);
+    entry.warming.reset();
+    entry.resource = std::move(entry.warming_resource);
+    entry.updated_s = now_s();
+    if (!entry.active->config->bind_to_port) entry.sockets.reset();
+    update.listeners.push_back({entry.active->config, entry.sockets});
+  }
+  update.removed_listeners = std::exchange(removed_listeners_, {});
+}
+
+void Configuration::settle() {
+  auto update = std::make_shared<model::Update>();
+  secrets_.settle(*update);
+  clusters_.settle(*update, now_s());
+  for (const auto& name : std::exchange(changed_routes_, {})) {
+    auto found = routes_.find(name);
+    if (found != routes_.end()) update->routes.push_back({context_.ids.routes.id(name), found->second.config});
+  }
+  // ENVOY: the first listeners wait until the first clusters are warm.
+  settle_listeners(*update);
+  if (!update->empty()) hooks_.publish(update);
+  update_wishes();
+  arm_deadlines();
+  check_initialized();
+  auto& stats = context_.stats;
+  stats.set_shared(warming_clusters_, clusters_.warming());
+  stats.set_shared(active_clusters_, clusters_.entries().size() - clusters_.warming());
+  uint64_t active = 0, warming = 0;
+  for (const auto& [name, entry] : listeners_) {
+    active += entry.active.has_value();
+    warming += entry.warming.has_value();
+  }
+  stats.set_shared(total_listeners_, active);
+  stats.set_shared(warming_listeners_, warming);
+}
+
+}  // namespace pinnace::xds
