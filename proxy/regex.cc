@@ -41,7 +41,8 @@ const std::vector<std::pair<std::string, std::string>>& default_stats_tags() {
   static const std::vector<std::pair<std::string, std::string>> tags = {
       {"envoy.response_code", R"(_rq(_(\d{3}))$)"},
       {"envoy.response_code_class", R"(_rq_((\d))xx$)"},
-      {"envoy.cluster_name", R"(^cluster\.((.+?)\.)(?:(?:external|internal|retry)\.)?(?:upstream_|membership_|lb_|ssl\.|circuit_breakers|original_dst))"},
+      {"envoy.cluster_name",
+       R"(^cluster\.((.+?)\.)(?:(?:external|internal|retry)\.)?(?:upstream_|membership_|lb_|ssl\.|circuit_breakers|original_dst))"},
       {"envoy.http_conn_manager_prefix", R"(^http\.((.+?)\.)(?:downstream_|rq_|no_route|no_cluster|tracing))"},
       {"envoy.tcp_prefix", R"(^tcp\.((.+?)\.)(?:downstream_|idle_timeout|upstream_flush))"},
       {"envoy.listener_address", R"(^listener\.((.+?)\.)(?:downstream_|no_filter|ssl\.|http\.))"},

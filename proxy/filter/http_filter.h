@@ -23,7 +23,7 @@ struct LocalReply {
   std::string_view details = {};  // response code details; lives as long as the stream
   http::Flags flags = 0;
   std::string_view extra_name = {}, extra_value = {};  // one more response header
-  bool close = false;                        // the connection closes after it
+  bool close = false;                                  // the connection closes after it
 };
 
 // What a stream offers to its filters.

@@ -376,7 +376,8 @@ TEST(ChooseClusterTest, spreads_by_weight) {
     action.total_weight += weight;
   }
   std::map<std::string, int> count;
-  for (uint64_t random = 1000; random < 2000; random++) count[choose_cluster(action.clusters, action.total_weight, random)->name]++;
+  for (uint64_t random = 1000; random < 2000; random++)
+    count[choose_cluster(action.clusters, action.total_weight, random)->name]++;
   EXPECT_EQ(count, (std::map<std::string, int>{{"a", 100}, {"b", 300}, {"c", 600}}));
   EXPECT_TRUE(choose_cluster(action.clusters, action.total_weight, ~uint64_t{0}));
 }

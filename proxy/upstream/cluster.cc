@@ -9,10 +9,7 @@ namespace pinnace::upstream {
 using model::ClusterType;
 
 Cluster::Cluster(base::EventLoop& loop, const tls::ContextTable& tls, model::ClusterPtr config)
-    : loop_(loop),
-      tls_(tls),
-      config_(std::move(config)),
-      responses_(*config_->stats.store, config_->stats.prefix) {
+    : loop_(loop), tls_(tls), config_(std::move(config)), responses_(*config_->stats.store, config_->stats.prefix) {
   cleanup_.init(
       loop.timers(), [](void* self) { static_cast<Cluster*>(self)->on_cleanup(); }, this);
   if (config_->type == ClusterType::kOriginalDst) cleanup_.arm(config_->cleanup_interval_ms);

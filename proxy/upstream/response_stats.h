@@ -1,5 +1,5 @@
-// ResponseStats: a cluster's counters by response code, as Envoy charges them: upstream_rq_completed, upstream_rq_2xx and
-// upstream_rq_200, and the same under internal. or external.; what was retried counts under retry. alone. A code's
+// ResponseStats: a cluster's counters by response code, as Envoy charges them: upstream_rq_completed, upstream_rq_2xx
+// and upstream_rq_200, and the same under internal. or external.; what was retried counts under retry. alone. A code's
 // counters are made when it is first seen. THREAD: the worker's; the first sight of a code takes the store's mutex.
 #pragma once
 

@@ -58,7 +58,7 @@ filter::Next Router::on_request(bool end_stream) {
 }
 
 bool Router::choose_cluster() {
-  const model::WeightedCluster* chosen = 
+  const model::WeightedCluster* chosen =
       route::choose_cluster(action_->clusters, action_->total_weight, stream_.worker().loop.rng().next());
   if (chosen) {
     cluster_id_ = chosen->cluster_id;
