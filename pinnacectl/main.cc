@@ -96,7 +96,8 @@ int routes(const std::string& admin) {
             if (match.empty()) match = text(route, "match.safe_regex.regex");
             std::string to = text(route, "route.cluster");
             for (const auto& weighted : list(route, "route.weighted_clusters.clusters")) {
-              to += (to.empty() ? "" : ", ") + text(weighted, "name") + "=" + text(weighted, "weight");
+              if (!to.empty()) to += ", ";
+              to += fmt::format("{}={}", text(weighted, "name"), text(weighted, "weight"));
             }
             if (to.empty() && member(route, "direct_response")) to = "answer " + text(route, "direct_response.status");
             if (to.empty() && member(route, "redirect")) to = "redirect";

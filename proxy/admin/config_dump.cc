@@ -1,4 +1,5 @@
 // /config_dump: the original protos of everything in force, warming or refused, in Envoy's sections.
+#include <fmt/format.h>
 #include <google/protobuf/util/field_mask_util.h>
 #include <google/protobuf/util/time_util.h>
 #include <re2/re2.h>
@@ -42,7 +43,7 @@ Section clusters_section(Host& host, const std::function<bool(const std::string&
   out->set_version_info(host.configuration().version(xds::kClusterType));
   for (const auto& [name, entry] : host.configuration().clusters().entries()) {
     if (!wanted(name)) continue;
-    auto fill = [&](pb::ClustersConfigDump::DynamicCluster* item, const xds::Resource& resource) {
+    auto fill = [&entry = entry](pb::ClustersConfigDump::DynamicCluster* item, const xds::Resource& resource) {
       item->set_version_info(resource.version);
       *item->mutable_cluster() = resource.body;
       stamp(item->mutable_last_updated(), entry.updated_s);
@@ -116,7 +117,7 @@ Section listeners_section(Host& host, const std::function<bool(const std::string
     }
     auto* item = out->add_dynamic_listeners();
     item->set_name(name);
-    auto fill = [&](pb::ListenersConfigDump::DynamicListenerState* state, const xds::Resource& resource) {
+    auto fill = [&entry = entry](pb::ListenersConfigDump::DynamicListenerState* state, const xds::Resource& resource) {
       state->set_version_info(resource.version);
       *state->mutable_listener() = resource.body;
       stamp(state->mutable_last_updated(), entry.updated_s);
@@ -240,7 +241,7 @@ Reply one_resource(std::vector<Section>& all, std::string name, const Query& que
     const FieldDescriptor* field = section->GetDescriptor()->FindFieldByName(name);
     if (!field) continue;
     if (!field->is_repeated()) {
-      return refuse(400, name + " is not a repeated field. Use ?mask=" + name + " to get only this field");
+      return refuse(400, fmt::format("{0} is not a repeated field. Use ?mask={0} to get only this field", name));
     }
     const auto* reflection = section->GetReflection();
     for (int i = 0; i < reflection->FieldSize(*section, field); i++) {

@@ -35,7 +35,7 @@ std::string clusters_text(const xds::Clusters& clusters, const HostStatsMap& sta
   for (const auto& [name, entry] : clusters.entries()) {
     if (!entry.active) continue;
     const model::ClusterConfig& config = *entry.active->config;
-    auto line = [&](const std::string& key, const auto& value) {
+    auto line = [&out, &name = name](const std::string& key, const auto& value) {
       out += fmt::format("{}::{}::{}\n", name, key, value);
     };
     line("observability_name", config.stat_name);

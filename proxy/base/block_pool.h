@@ -105,9 +105,10 @@ class Chain {
     }
   }
   Bytes front() const { return head_ ? head_->bytes() : Bytes{}; }
+  // REQUIRES: n <= size().
   void drain(size_t n) {
     size_ -= n;
-    while (n > 0) {
+    while (n > 0 && head_) {
       size_t have = head_->end - head_->begin;
       if (n < have) {
         head_->begin += static_cast<uint32_t>(n);

@@ -60,17 +60,15 @@ filter::Next Router::on_request(bool end_stream) {
 bool Router::choose_cluster() {
   const model::WeightedCluster* chosen =
       route::choose_cluster(action_->clusters, action_->total_weight, stream_.worker().loop.rng().next());
-  if (chosen) {
-    cluster_id_ = chosen->cluster_id;
-    cluster_ = stream_.worker().clusters.find(cluster_id_);
+  cluster_ = chosen ? stream_.worker().clusters.find(chosen->cluster_id) : nullptr;
+  if (!chosen || !cluster_) {
+    reply({action_->cluster_not_found_code, "", "cluster_not_found", http::flag_bit(Flag::kNoClusterFound)});
+    return false;
   }
-  if (cluster_) {
-    stream_.info().cluster_name = chosen->name;
-    cluster_config_ = cluster_->config_ref();
-    return true;
-  }
-  reply({action_->cluster_not_found_code, "", "cluster_not_found", http::flag_bit(Flag::kNoClusterFound)});
-  return false;
+  cluster_id_ = chosen->cluster_id;
+  stream_.info().cluster_name = chosen->name;
+  cluster_config_ = cluster_->config_ref();
+  return true;
 }
 
 void Router::set_timeouts() {
@@ -181,17 +179,11 @@ void Router::on_request_data(http::Bytes data, bool end_stream) {
   request_ended_ = end_stream;
   if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
   if (end_stream && per_try_ms_ > 0) per_try_.arm(per_try_ms_);
-  bool keep = !sender_ || may_retry();
-  if (keep) {
-    if (body_.size() + data.size() > stream_.buffer_limit() && sender_) {
-      // ENVOY: a body beyond the buffer limit gives up retrying.
-      keep = false;
-      body_.clear();
-      body_complete_in_buffer_ = false;
-    } else {
-      body_.append(data);
-    }
-  } else if (!data.empty()) {
+  bool fits = !sender_ || body_.size() + data.size() <= stream_.buffer_limit();
+  if (fits && (!sender_ || may_retry())) {
+    body_.append(data);
+  } else if (!data.empty()) {  // ENVOY: a body beyond the buffer limit gives up retrying
+    body_.clear();
     body_complete_in_buffer_ = false;
   }
   if (!sender_) {

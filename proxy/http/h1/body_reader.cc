@@ -77,6 +77,7 @@ BodyReader::Event BodyReader::next_chunked(Bytes& in, Bytes& data) {
         digits_ = 0;
         continue;
       case State::kDataCr:
+        // UNLIKE ENVOY: data longer than its size ends the message; a chunk ends with CRLF (RFC 9112 7.1).
         if (c != '\r') return Event::kError;
         state_ = State::kDataLf;
         continue;

@@ -164,7 +164,7 @@ TEST(BodyReaderTest, refuses_broken_chunk_framing) {
       {"two CRs after the size", "3\r\r\nabc\r\n0\r\n\r\n"},
       {"a bare LF in an extension", "3;a\nabc\r\n0\r\n\r\n"},
       {"a bare CR in an extension", "3;a\rb\r\nabc\r\n0\r\n\r\n"},
-      {"a NUL in an extension", std::string("3;a\0b\r\nabc\r\n0\r\n\r\n", 18)},
+      {"a NUL in an extension", std::string("3;a\0b\r\nabc\r\n0\r\n\r\n", 17)},
       {"DEL in an extension", "3;a\x7f\r\nabc\r\n0\r\n\r\n"},
       {"no CRLF after the data", "3\r\nabc0\r\n\r\n"},
       {"a byte before the CRLF", "3\r\nabcd\r\n0\r\n\r\n"},

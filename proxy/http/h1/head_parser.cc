@@ -87,6 +87,7 @@ bool is_host_port(std::string_view target) {
 bool nominates(std::string_view list, std::string_view name) { return contains_token(list, name); }
 
 // One CRLF-ended line from *at; false when the line end is a bare LF or holds another CR.
+// UNLIKE ENVOY: it takes a bare LF (RFC 9112 2.2 lets a recipient); two proxies that disagree on it can be smuggled past.
 bool take_line(char*& at, char* end, std::string_view& line) {
   auto* lf = static_cast<char*>(std::memchr(at, '\n', static_cast<size_t>(end - at)));
   if (!lf || lf == at || lf[-1] != '\r') return false;
@@ -128,6 +129,7 @@ HeadResult parse_fields(char* at, char* end, const HeadLimits& limits, HeaderMap
       at++;
     }
     // An empty name, a space before the colon, a folded line and any other byte end here.
+    // UNLIKE ENVOY: it unfolds obs-fold; RFC 9112 5.2 lets a server refuse it.
     if (at < end && (static_cast<unsigned char>(*at) == 0 || *at == 0x7f)) return fail("http1.invalid_characters");
     if (at == end || *at != ':' || at == name) return fail("http1.codec_error");
     std::string_view key{name, static_cast<size_t>(at - name)};
@@ -135,6 +137,7 @@ HeadResult parse_fields(char* at, char* end, const HeadLimits& limits, HeaderMap
     std::string_view value;
     if (!take_line(at, end, value)) return fail("http1.codec_error");
     value = trim(value);
+    // UNLIKE ENVOY: a bare CR within a value is refused, not passed on (RFC 9112 2.2).
     if (!value_ok(value.data(), value.size())) return fail("http1.invalid_characters");
     if (out.size() == limits.max_headers) return fail("http1.too_many_headers", HeadError::kHeadersTooMany);
     HeaderId id = header_id(key);
@@ -248,6 +251,7 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
   char* end = head + size;
   std::string_view line;
   if (!take_line(at, end, line)) return fail("http1.codec_error");
+  // UNLIKE ENVOY: exactly one space between the parts and none after them (RFC 9112 3 lets a recipient be lenient).
   size_t first = line.find(' ');
   size_t last = line.rfind(' ');
   if (first == std::string_view::npos) return fail("http1.codec_error");
@@ -270,6 +274,7 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
   Fields fields;
   HeadResult parsed = parse_fields(at, end, limits, out.headers, &fields);
   if (parsed.error != HeadError::kNone) return parsed;
+  // UNLIKE ENVOY: it joins them; RFC 9112 3.2 demands 400.
   if (fields.hosts > 1) return fail("http1.codec_error");
   out.authority = out.headers.get(HeaderId::kHost);
   if (out.method == "CONNECT") {
