@@ -121,15 +121,6 @@ std::string clusters_json(const xds::Clusters& clusters, const HostStatsMap& sta
   return to_json(out, true);
 }
 
-std::string utc(int64_t seconds) {
-  auto when = static_cast<time_t>(seconds);
-  tm parts{};
-  gmtime_r(&when, &parts);
-  char text[32];
-  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
 void fill(pb::CertificateDetails* to, const tls::CertificateFacts& facts, int64_t now_s) {
   to->set_path(facts.path);
   to->set_serial_number(facts.serial);

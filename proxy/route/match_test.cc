@@ -13,7 +13,6 @@ namespace {
 
 using model::HeaderMatch;
 using model::PathMatch;
-using model::QueryMatch;
 using model::StringMatcher;
 using Fields = std::vector<std::pair<std::string, std::string>>;
 

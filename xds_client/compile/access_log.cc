@@ -18,10 +18,7 @@ Result<access_log::Format> text_format(const core::SubstitutionFormatString& pro
     if (!text) return in("log_format.text_format_source", text.error());
     return access_log::Format::compile(*text);
   }
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-  return access_log::Format::compile(proto.text_format());  // deprecated, and still sent
-#pragma GCC diagnostic pop
+  return access_log::Format::compile(proto.text_format());
 }
 
 Result<access_log::Format> format_of(bool given, const core::SubstitutionFormatString& proto) {
