@@ -290,6 +290,8 @@ class Runner:
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUNNER, self.mark], cwd=ROOT, text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PODS_TEST": self.mark},
+            # Under nohup it is ignored, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         told = json.loads(self.process.stdout.readline())
         self.temp, self.keeper, self.pids = Path(told["temp"]), told["keeper"], told["pids"]
