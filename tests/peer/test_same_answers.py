@@ -44,8 +44,12 @@ def pair(tmp_path_factory):
     lab.close()
 
 
-def ask(proxy, origins, data):
+def ask(proxy, origins, name, data):
     """What a client and the origins see of one request: (status or how it ended, cluster, body, connection, head at the origin)."""
+    # A head whose body is refused may reach its origin late, when the next case is asked already: it carries its name.
+    mark = name.encode("unicode_escape").decode() if name.startswith("chunks") else None
+    if mark:
+        data = data.replace("\r\n\r\n", f"\r\nx-case: {mark}\r\n\r\n", 1)
     counts = [len(o.requests) for o in origins]
     client = RawClient(proxy.port, timeout=3)
     try:
@@ -61,14 +65,14 @@ def ask(proxy, origins, data):
             outcome = "waits"
     finally:
         client.close()
-    seen = [x for o, n in zip(origins, counts) for x in o.requests[n:]]
+    seen = [x for o, n in zip(origins, counts) for x in o.requests[n:] if dict(x.headers).get("x-case") == mark]
     forwarded = [(x.method, x.target, sorted((k, v) for k, v in x.headers if k not in IGNORED or v == "mine"), x.body) for x in seen]
     return outcome, forwarded
 
 
 @pytest.mark.parametrize("name, data", ALL, ids=[n.encode("unicode_escape").decode()[:60] for n, _ in ALL])
 def test_envoy_and_pinnace_agree(pair, name, data):
-    envoy, ours = (ask(proxy, origins, data) for proxy, origins in pair)
+    envoy, ours = (ask(proxy, origins, name, data) for proxy, origins in pair)
     if name.startswith("chunks") and envoy[0][0] == ours[0][0] == 400:
         envoy, ours = envoy[0], ours[0]  # whether the head had left before the bad chunk was read is a matter of reads
     if name in DELIBERATE:
