@@ -5,7 +5,8 @@ PRESET ?= release
 JOBS ?= $(shell nproc)
 PYTHON := $(BUILD)/venv/bin/python
 
-.PHONY: help setup api build test test-unit test-direct test-namespaced test-peer test-captured test-asan tsan \
+.PHONY: help setup api build test test-unit test-direct test-namespaced test-peer test-captured test-conformance \
+        test-asan tsan \
         lint demo bench clean
 
 help: ## this list
@@ -21,7 +22,7 @@ build: setup ## build everything (PRESET=dev|release|asan|tsan)
 	@$(MAKE) --no-print-directory $(BUILD)/$(PRESET)/build.ninja
 	@cmake --build --preset $(PRESET) -j $(JOBS)
 
-test: test-unit test-direct test-namespaced test-peer test-captured test-asan ## all tests: release, then ASan+UBSan for unit and direct
+test: test-unit test-direct test-namespaced test-peer test-captured test-conformance test-asan ## all tests: release, then ASan+UBSan for unit and direct
 
 test-unit: build ## tests without sockets
 	$(BUILD)/$(PRESET)/bin/unit_tests --gtest_brief=1
@@ -42,6 +43,10 @@ test-peer: build ## against a real Envoy
 
 test-captured: build ## what a real istiod sends
 	$(PYTEST) tests/captured
+
+test-conformance: build ## h2spec, and the gRPC interop clients and servers of Go and Java
+	@$(PYTHON) tests/support/tools.py
+	$(PYTEST) tests/conformance
 
 test-asan: ## unit and direct tests under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory build PRESET=asan

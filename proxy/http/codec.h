@@ -111,9 +111,14 @@ class ServerCodec {
   // The connection is gone: every stream is told.
   virtual void connection_lost(std::string_view detail) = 0;
   virtual void connection_writable() = 0;
-  // No new streams: GOAWAY, or "connection: close" on the next response.
+  // The peer should begin no new streams: a first GOAWAY that still takes all, or "connection: close" on the next
+  // response.
   virtual void start_drain() = 0;
+  // Takes no new streams: the last GOAWAY. The connection ends with its last stream.
+  virtual void finish_drain() {}
   virtual bool idle() const = 0;
+  // The connection is closed: nothing more is told to anyone.
+  virtual void abandon() = 0;
   // A refused head is answered for a request that never came whole (408).
   virtual void reject_partial_head(uint16_t status, std::string_view detail) = 0;
 };
@@ -127,6 +132,8 @@ class ClientCodec {
     virtual void on_stream_end(bool reusable) = 0;
     // The peer takes no new streams (GOAWAY) or spoke out of turn.
     virtual void on_draining() = 0;
+    // max_streams() may have changed.
+    virtual void on_capacity() {}
 
    protected:
     ~Owner() = default;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "proxy/base/address.h"
+#include "proxy/model/http2.h"
 #include "proxy/model/tls.h"
 #include "proxy/net/socket.h"
 #include "proxy/stats/store.h"
@@ -20,14 +21,6 @@ enum class LbPolicy : uint8_t { kRoundRobin, kRandom, kLeastRequest, kClusterPro
 
 // HttpProtocolOptions: which protocol to speak to the endpoints.
 enum class UpstreamProtocol : uint8_t { kHttp1, kHttp2, kUseDownstream, kAuto };
-
-struct Http2Settings {
-  uint32_t max_concurrent_streams = 100;
-  uint32_t initial_stream_window = 256 * 1024;
-  uint32_t initial_connection_window = 1024 * 1024;
-  uint32_t header_table_size = 4096;
-  uint32_t max_frame_size = 16384;
-};
 
 struct CircuitBreakers {
   static constexpr uint32_t kUnlimited = 0xffffffff;

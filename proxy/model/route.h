@@ -33,7 +33,7 @@ struct QueryMatch {
 };
 
 struct PathMatch {
-  enum class Kind : uint8_t { kPrefix, kExact, kRegex, kSeparatedPrefix } kind = Kind::kPrefix;
+  enum class Kind : uint8_t { kPrefix, kExact, kRegex, kSeparatedPrefix, kConnect } kind = Kind::kPrefix;
   std::string text;
   bool case_sensitive = true;
   std::shared_ptr<const re2::RE2> regex;
@@ -77,6 +77,9 @@ struct RetryPolicy {
   uint64_t back_off_base_ms = 25, back_off_max_ms = 250;
 };
 
+// upgrade_configs: the upgrade types, lower case, that are let through or not. CONNECT is "connect".
+using UpgradeConfigs = std::vector<std::pair<std::string, bool>>;
+
 struct WeightedCluster {
   uint32_t cluster_id = 0;
   std::string name;
@@ -98,6 +101,8 @@ struct RouteAction {
   std::vector<WeightedCluster> clusters;  // one with its whole weight, or several
   uint32_t total_weight = 0;
   std::string cluster_header;
+  UpgradeConfigs upgrades;         // upgrade_configs; what is not named here is the connection manager's to say
+  bool terminate_connect = false;  // connect_config: the tunnel's bytes go to the upstream without HTTP
   uint16_t cluster_not_found_code = 503;
   std::optional<std::string> prefix_rewrite;
   std::shared_ptr<const re2::RE2> regex_rewrite;
@@ -107,7 +112,12 @@ struct RouteAction {
   bool append_forwarded_host = false;
   uint64_t timeout_ms = 15000;
   std::optional<uint64_t> idle_timeout_ms;
-  std::optional<uint64_t> max_stream_duration_ms;
+  std::optional<uint64_t> max_stream_duration_ms;  // max_stream_duration.max_stream_duration
+  // grpc-timeout, as the deprecated max_grpc_timeout and as max_stream_duration.grpc_timeout_header_* bound it.
+  std::optional<uint64_t> max_grpc_timeout_ms;  // 0: whatever the client says
+  uint64_t grpc_timeout_offset_ms = 0;
+  std::optional<uint64_t> grpc_timeout_header_max_ms;
+  uint64_t grpc_timeout_header_offset_ms = 0;
   std::optional<RetryPolicy> retry;
 };
 

@@ -4,6 +4,8 @@
 
 #include <charconv>
 
+#include "proxy/http/grpc.h"
+
 namespace pinnace::route {
 namespace {
 
@@ -94,6 +96,7 @@ bool match_path(const PathMatch& match, std::string_view path) {
       return starts_with(path, match.text, match.case_sensitive) &&
              (path.size() == match.text.size() || path[match.text.size()] == '/');
     case PathMatch::Kind::kRegex: return re2::RE2::FullMatch(re2::StringPiece(path.data(), path.size()), *match.regex);
+    case PathMatch::Kind::kConnect: return true;
   }
   return false;
 }
@@ -138,6 +141,8 @@ const model::VirtualHost* match_host(const model::RouteConfig& config, std::stri
 }
 
 bool match_route(const model::RouteMatch& match, const RequestHead& request, base::Arena& arena, uint64_t random) {
+  // A CONNECT has no path: only connect_matcher takes it, and nothing else.
+  if ((match.path.kind == PathMatch::Kind::kConnect) != (request.method == "CONNECT")) return false;
   if (!match_path(match.path, path_without_query(request.path))) return false;
   if (match.runtime_numerator && random % 1000000 >= *match.runtime_numerator) return false;
   for (const auto& header : match.headers) {
@@ -146,11 +151,7 @@ bool match_route(const model::RouteMatch& match, const RequestHead& request, bas
   for (const auto& query : match.query) {
     if (!match_query(query, request.path)) return false;
   }
-  if (match.grpc_only) {
-    std::string_view type = request.headers.get(http::HeaderId::kContentType);
-    if (type.substr(0, 16) != "application/grpc" || (type.size() > 16 && type[16] != '+')) return false;
-  }
-  return true;
+  return !match.grpc_only || http::is_grpc_type(request.headers.get(http::HeaderId::kContentType));
 }
 
 Decision match(const model::RouteConfig& config, const RequestHead& request, base::Arena& arena, uint64_t random) {

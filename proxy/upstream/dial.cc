@@ -19,6 +19,7 @@ std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const 
       tls::ClientOptions client;
       client.session_scope = host.endpoint->address.hash();
       if (socket.tls->auto_sni && !options.sni.empty()) client.sni = options.sni;
+      if (options.auto_protocol && socket.tls->alpn.empty()) client.alpn = {"h2", "http/1.1"};
       if (socket.tls->auto_san_validation) client.expected_dns_san = options.sni;
       connection->set_transport(
           tls::make_client(cluster.loop(), cluster.tls(), std::move(context), socket.tls, client));

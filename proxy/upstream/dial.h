@@ -12,7 +12,8 @@
 namespace pinnace::upstream {
 
 struct DialOptions {
-  std::string_view sni;  // overrides the configured one when not empty (auto_sni)
+  std::string_view sni;        // overrides the configured one when not empty (auto_sni)
+  bool auto_protocol = false;  // offers h2 and http/1.1 by ALPN where the cluster's TLS names none (auto_config)
 };
 
 // Never fails here: failures come by on_close().

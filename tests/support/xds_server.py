@@ -4,6 +4,7 @@
 A named resource that is not there is not answered, so that warming can be watched. Thread-safe.
 """
 import hashlib
+import json
 import queue
 import threading
 import time
@@ -77,7 +78,9 @@ class AdsServer:
         with self.lock:
             for kind, resources in (sets or {}).items():
                 for resource in resources:
-                    message = json_format.ParseDict(resource, TYPES[kind]())
+                    # Only a bootstrap knows where its proxy's log is.
+                    text = json.dumps(resource).replace("@ACCESS_LOG@", "/dev/null")
+                    message = json_format.Parse(text, TYPES[kind]())
                     packed = any_pb2.Any()
                     packed.Pack(message, deterministic=True)
                     name = resource.get("cluster_name") or resource["name"]

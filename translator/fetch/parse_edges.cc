@@ -7,9 +7,23 @@
 namespace pinnace::translator {
 namespace {
 
-std::string upper(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::toupper(c); });
-  return text;
+constexpr Protocol kServerProtocols[] = {Protocol::kHttp,  Protocol::kHttp2, Protocol::kGrpc,
+                                         Protocol::kHttps, Protocol::kTls,   Protocol::kTcp,
+                                         Protocol::kMongo, Protocol::kMysql, Protocol::kRedis};
+
+Protocol parse_server_protocol(Fields& port) {
+  auto word = port.text("protocol");
+  auto protocol = parse_protocol(word);
+  // A client that speaks gRPC-Web expects the gateway to convert it.
+  if (protocol == Protocol::kGrpcWeb) {
+    port.problem_at("protocol", "GRPC-WEB: the filter that converts it is not supported yet");
+    return Protocol::kGrpc;
+  }
+  if (protocol &&
+      std::find(std::begin(kServerProtocols), std::end(kServerProtocols), *protocol) != std::end(kServerProtocols))
+    return *protocol;
+  port.problem_at("protocol", word + ": expected HTTP, HTTP2, GRPC, HTTPS, TLS, TCP, MONGO, MYSQL or REDIS");
+  return Protocol::kTcp;
 }
 
 void parse_server_tls(Fields fields, GatewayServer& server) {
@@ -29,8 +43,14 @@ void parse_server_tls(Fields fields, GatewayServer& server) {
   for (auto* version : {&tls.min_version, &tls.max_version})
     if (!version->empty() && *version != "TLS_AUTO" && *version != "TLSV1_2" && *version != "TLSV1_3")
       fields.problem("protocol version " + *version + ": expected TLSV1_2, TLSV1_3 or TLS_AUTO");
-  bool secured = server.protocol == "HTTPS" || server.protocol == "TLS";
-  if (mode.empty() && !secured) return;
+  if (!is_tls(server.protocol)) {
+    // Only a plain HTTP server may carry tls, and only to send its clients elsewhere.
+    bool inert = (mode.empty() || mode == "PASSTHROUGH") && tls.server_certificate.empty() && tls.private_key.empty() &&
+                 tls.ca_certificates.empty() && tls.credential_name.empty();
+    if (!inert || !is_http(server.protocol))
+      fields.problem("needs protocol HTTPS or TLS, not " + std::string(name_of(server.protocol)));
+    return;
+  }
   if (mode.empty() || mode == "PASSTHROUGH") tls.mode = ServerTls::Mode::kPassthrough;
   else if (mode == "SIMPLE") tls.mode = ServerTls::Mode::kSimple;
   else if (mode == "MUTUAL") tls.mode = ServerTls::Mode::kMutual;
@@ -65,17 +85,14 @@ void parse_gateway(Fields& object, Meta meta, std::vector<Object>& out) {
     auto port = fields.map("port");
     server.port = port.number("number", 0, 65535);
     server.name = port.text("name");
-    server.protocol = upper(port.text("protocol"));
+    server.protocol = parse_server_protocol(port);
     port.refuse({"targetPort"});
-    static constexpr std::string_view kProtocols[] = {"HTTP", "HTTP2", "GRPC", "HTTPS", "TLS", "TCP", "MONGO"};
-    if (std::find(std::begin(kProtocols), std::end(kProtocols), server.protocol) == std::end(kProtocols))
-      port.problem_at("protocol", "expected HTTP, HTTP2, GRPC, HTTPS, TLS or TCP");
     if (server.port == 0) port.problem("number is required");
     server.hosts = fields.texts("hosts");
     if (server.hosts.empty()) fields.problem("hosts is required");
     if (fields.has("tls")) parse_server_tls(fields.map("tls"), server);
-    else if (server.protocol == "HTTPS" || server.protocol == "TLS")
-      fields.problem("protocol " + server.protocol + " needs tls");
+    else if (is_tls(server.protocol))
+      fields.problem("protocol " + std::string(name_of(server.protocol)) + " needs tls");
     fields.refuse({"bind", "defaultEndpoint"});
     fields.ignore({"name"});
     gateway.servers.push_back(std::move(server));
@@ -95,7 +112,11 @@ void parse_service_entry(Fields& object, Meta meta, std::vector<Object>& out) {
     port.number = fields.number("number", 0, 65535);
     port.target_port = fields.number("targetPort", 0, 65535);
     port.name = fields.text("name");
-    port.protocol = upper(fields.text("protocol", "TCP"));
+    if (auto word = fields.text("protocol"); !word.empty()) {
+      auto protocol = parse_protocol(word);
+      if (protocol) port.protocol = *protocol;
+      else fields.problem_at("protocol", word + " is no protocol of a ServiceEntry");
+    }
     if (port.number == 0) fields.problem("number is required");
     entry.ports.push_back(std::move(port));
   }
@@ -103,6 +124,11 @@ void parse_service_entry(Fields& object, Meta meta, std::vector<Object>& out) {
   if (resolution == "STATIC") entry.resolution = ServiceEntry::Resolution::kStatic;
   else if (resolution == "DNS") entry.resolution = ServiceEntry::Resolution::kDns;
   else if (resolution != "NONE") spec.problem_at("resolution", resolution + " is not supported yet");
+  // Nothing tells the hosts of one plain TCP port apart; without a resolution it does not matter which was meant.
+  bool told_apart = std::all_of(entry.ports.begin(), entry.ports.end(),
+                                [](auto& port) { return is_http(port.protocol) || is_tls(port.protocol); });
+  if (entry.hosts.size() > 1 && resolution != "NONE" && !told_apart)
+    spec.problem_at("hosts", "several hosts need ports of protocol HTTP or TLS, or resolution NONE");
   auto location = spec.text("location", "MESH_EXTERNAL");
   entry.mesh_internal = location == "MESH_INTERNAL";
   if (!entry.mesh_internal && location != "MESH_EXTERNAL")

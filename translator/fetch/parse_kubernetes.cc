@@ -23,10 +23,14 @@ void parse_service(Fields& object, Meta meta, std::vector<Object>& out) {
   for (auto& fields : spec.maps("ports")) {
     ServicePort port;
     port.name = fields.text("name");
-    port.transport = fields.text("protocol", "TCP");
-    port.app_protocol = fields.text("appProtocol");
+    auto transport = fields.text("protocol", "TCP"), app_protocol = fields.text("appProtocol");
+    if (transport != "TCP" && transport != "UDP" && transport != "SCTP")
+      fields.problem_at("protocol", transport + ": expected TCP, UDP or SCTP");
     port.port = fields.number("port", 0, 65535);
     if (port.port == 0) fields.problem("port is required");
+    auto protocol = service_port_protocol(port.name, app_protocol, transport, port.port);
+    if (protocol) port.protocol = *protocol;
+    else fields.problem_at(app_protocol.empty() ? "name" : "appProtocol", "http_proxy is no protocol of a service");
     auto target = fields.text("targetPort");
     if (target.empty()) port.target_port = port.port;
     else if (is_number(target)) port.target_port = static_cast<uint32_t>(std::stoul(target));

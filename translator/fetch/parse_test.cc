@@ -51,6 +51,42 @@ TEST(Parse, unsupported_rules_are_refused_by_name) {
             Lines{"1: kind AuthorizationPolicy (security.istio.io) is not supported yet"});
 }
 
+TEST(Parse, protocols_that_cannot_be_honoured_are_refused_by_name) {
+  auto service = [](const std::string& port) {
+    return problems("apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  ports:\n  - " + port + "\n");
+  };
+  EXPECT_EQ(service("{name: a, port: 1, protocol: SCTP}"), Lines{});
+  EXPECT_EQ(service("{name: a, port: 1, protocol: tcp}"),
+            Lines{"6: spec.ports[0].protocol: tcp: expected TCP, UDP or SCTP"});
+  EXPECT_EQ(service("{name: a, port: 1, appProtocol: http_proxy}"),
+            Lines{"6: spec.ports[0].appProtocol: http_proxy is no protocol of a service"});
+
+  auto entry = [](const std::string& rest) { return problems(header("ServiceEntry") + rest); };
+  EXPECT_EQ(entry("  hosts: [a.com]\n  ports:\n  - {number: 1, name: p, protocol: kafka}\n"),
+            Lines{"7: spec.ports[0].protocol: kafka is no protocol of a ServiceEntry"});
+  EXPECT_EQ(entry("  hosts: [a.com, b.com]\n  resolution: DNS\n  ports:\n  - {number: 1, name: p, protocol: MONGO}\n"),
+            Lines{"5: spec.hosts: several hosts need ports of protocol HTTP or TLS, or resolution NONE"});
+  EXPECT_EQ(entry("  hosts: [a.com, b.com]\n  resolution: DNS\n  ports:\n  - {number: 1, name: p, protocol: tls}\n"),
+            Lines{});
+
+  auto server = [](const std::string& protocol, const std::string& rest = "") {
+    return problems(header("Gateway") + "  selector: {a: b}\n  servers:\n  - {port: {number: 1, name: p, protocol: " +
+                    protocol + "}, hosts: ['*']" + rest + "}\n");
+  };
+  for (auto good : {"http", "HTTP2", "GRPC", "TCP", "Mongo", "MYSQL", "redis"})
+    EXPECT_EQ(server(good), Lines{}) << good;
+  EXPECT_EQ(server("GRPC-WEB"),
+            Lines{"7: spec.servers[0].port.protocol: GRPC-WEB: the filter that converts it is not supported yet"});
+  for (std::string bad : {"UDP", "HTTP_PROXY", "kafka"})
+    EXPECT_EQ(server(bad), Lines{"7: spec.servers[0].port.protocol: " + bad +
+                                 ": expected HTTP, HTTP2, GRPC, HTTPS, TLS, TCP, MONGO, MYSQL or REDIS"});
+  EXPECT_EQ(server("HTTP", ", tls: {httpsRedirect: true}"), Lines{});
+  EXPECT_EQ(server("HTTP", ", tls: {mode: SIMPLE, credentialName: c}"),
+            Lines{"7: spec.servers[0].tls: needs protocol HTTPS or TLS, not HTTP"});
+  EXPECT_EQ(server("mongo", ", tls: {mode: PASSTHROUGH}"),
+            Lines{"7: spec.servers[0].tls: needs protocol HTTPS or TLS, not Mongo"});
+}
+
 TEST(Parse, header_formatters_are_refused) {
   EXPECT_EQ(problems(header("VirtualService") + "  hosts: [a]\n  http:\n  - route: [{destination: {host: a}}]\n"
                                                 "    headers: {request: {set: {x: \"%START_TIME%\"}}}\n")

@@ -12,6 +12,8 @@
 #include <variant>
 #include <vector>
 
+#include "translator/fetch/protocol.h"
+
 namespace pinnace::translator {
 
 using Labels = std::map<std::string, std::string>;
@@ -28,7 +30,8 @@ struct Meta {
 // ---- Kubernetes
 
 struct ServicePort {
-  std::string name, transport = "TCP", app_protocol;
+  std::string name;
+  Protocol protocol = Protocol::kAuto;
   uint32_t port = 0;
   uint32_t target_port = 0;      // 0: see target_port_name
   std::string target_port_name;  // a name of a container port
@@ -214,7 +217,8 @@ struct ServerTls {
 
 struct GatewayServer {
   uint32_t port = 0;
-  std::string name, protocol;  // protocol upper case: HTTP, HTTP2, GRPC, HTTPS, TLS, TCP, MONGO
+  std::string name;
+  Protocol protocol = Protocol::kTcp;  // not kGrpcWeb, kUdp or kAuto
   std::vector<std::string> hosts;
   bool https_redirect = false;
   std::optional<ServerTls> tls;
@@ -237,7 +241,8 @@ struct ServiceEntry {
   enum class Resolution { kNone, kStatic, kDns };
   struct Port {
     uint32_t number = 0, target_port = 0;
-    std::string name, protocol;
+    std::string name;
+    Protocol protocol = Protocol::kAuto;
   };
   Meta meta;
   std::vector<std::string> hosts, addresses, subject_alt_names, export_to;

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "translator/translate/gateway_plan.h"
+#include "translator/translate/outbound_plan.h"
 
 namespace pinnace::translator {
 namespace {
@@ -59,14 +60,35 @@ class Check {
         if (!bound.contains(&server))
           warn(gateway.meta,
                fmt::format("server {} ({}) cannot share port {} with another Gateway's: plain HTTP beside TLS "
-                           "or TCP; it is left out",
-                           server.name, server.protocol, server.port));
+                           "or TCP, or a second plain TCP; it is left out",
+                           server.name, name_of(server.protocol), server.port));
     }
   }
 
+  void protocols(const MeshService& service) {
+    for (auto& port : service.ports)
+      if (port.protocol == Protocol::kGrpcWeb)
+        warn(service.file, service.line,
+             fmt::format("{}: port {}: gRPC-Web is carried as HTTP/2; nothing converts it to gRPC yet", service.host,
+                         port.number));
+  }
+
+  // What a sidecar of the pod's namespace cannot listen for.
+  void shared_addresses(const Pod& pod) {
+    auto facts = proxy_facts(state_, pod);
+    if (facts.router || !seen_.insert(pod.meta.ns).second) return;
+    for (auto& listener : outbound_plan(state_, facts))
+      for (auto* service : listener.left_out)
+        warn(service->file, service->line,
+             fmt::format("{}: port {} is left out: it shares {}:{}, and Mongo and MySQL, whose servers speak first, "
+                         "stand beside no other protocol",
+                         service->host, listener.port, listener.address, listener.port));
+  }
+
  private:
-  void warn(const Meta& at, const std::string& reason) {
-    auto line = fmt::format("{}:{}: warning: {}", at.file, at.line, reason);
+  void warn(const Meta& at, const std::string& reason) { warn(at.file, at.line, reason); }
+  void warn(const std::string& file, int at, const std::string& reason) {
+    auto line = fmt::format("{}:{}: warning: {}", file, at, reason);
     if (std::find(out_.begin(), out_.end(), line) == out_.end()) out_.push_back(std::move(line));
   }
 
@@ -85,6 +107,7 @@ class Check {
 
   const MeshState& state_;
   std::vector<std::string>& out_;
+  std::set<std::string> seen_;  // namespaces
 };
 
 }  // namespace
@@ -94,7 +117,11 @@ std::vector<std::string> check(const std::vector<const Object*>& objects, const 
   Check check(state, out);
   check.duplicates(objects);
   for (auto& rule : state.virtual_services()) check.rule(rule);
-  for (auto& pod : state.pods()) check.gateway_ports(pod);
+  for (auto& service : state.services()) check.protocols(service);
+  for (auto& pod : state.pods()) {
+    check.gateway_ports(pod);
+    check.shared_addresses(pod);
+  }
   std::sort(out.begin(), out.end());
   return out;
 }

@@ -58,5 +58,26 @@ TEST(Check, servers_that_cannot_share_a_port) {
   EXPECT_NE(warnings(text)[0].find("cannot share port 80"), std::string::npos);
 }
 
+TEST(Check, ports_beside_a_protocol_whose_server_speaks_first) {
+  auto entry = [](const std::string& host, const std::string& protocol) {
+    return "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: " + host +
+           ", namespace: ns}, spec: {hosts: [" + host + "], ports: [{number: 9, name: p, protocol: " + protocol +
+           "}]}}\n---\n";
+  };
+  std::string pod = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: ns}, status: {podIP: 10.0.0.1}}\n";
+  EXPECT_EQ(warnings(entry("a.com", "MONGO") + entry("b.com", "HTTP") + pod),
+            Lines{"f:3: warning: b.com: port 9 is left out: it shares 0.0.0.0:9, and Mongo and MySQL, whose servers "
+                  "speak first, stand beside no other protocol"});
+  EXPECT_EQ(warnings(entry("a.com", "TCP") + entry("b.com", "HTTP") + pod), Lines{});
+}
+
+TEST(Check, grpc_web_that_nothing_converts) {
+  EXPECT_EQ(
+      warnings("{apiVersion: v1, kind: Service, metadata: {name: a, namespace: ns}, spec: {ports: [{name: "
+               "grpc-web-x, port: 80}]}}\n"),
+      Lines{"f:1: warning: a.ns.svc.cluster.local: port 80: gRPC-Web is carried as HTTP/2; nothing converts it to "
+            "gRPC yet"});
+}
+
 }  // namespace
 }  // namespace pinnace::translator

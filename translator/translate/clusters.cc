@@ -277,6 +277,7 @@ std::vector<Cluster> translate_clusters(const MeshState& state, const ProxyFacts
     if (!service.visible_to(proxy.ns())) continue;
     auto* rule = state.destination_rule(service, proxy.ns());
     for (size_t i = 0; i < service.ports.size(); i++) {
+      if (service.ports[i].protocol == Protocol::kUdp) continue;
       out.push_back(outbound(state, proxy, service, i, rule, nullptr));
       if (!rule) continue;
       for (auto& subset : rule->subsets) out.push_back(outbound(state, proxy, service, i, rule, &subset));

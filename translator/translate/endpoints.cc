@@ -43,6 +43,7 @@ std::vector<LoadAssignment> translate_all_endpoints(const MeshState& state, cons
     auto* rule = state.destination_rule(service, proxy.ns());
     for (size_t i = 0; i < service.ports.size(); i++) {
       auto number = service.ports[i].number;
+      if (service.ports[i].protocol == Protocol::kUdp) continue;
       out.push_back(translate_endpoints(service, i, nullptr, outbound_cluster(number, "", service.host)));
       if (!rule) continue;
       for (auto& subset : rule->subsets)

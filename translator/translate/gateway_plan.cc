@@ -55,16 +55,21 @@ RouteConfiguration finish(const std::string& name, uint32_t port, Hosts hosts) {
   return out;
 }
 
-}  // namespace
-
-bool GatewayBinding::plain_http() const {
-  auto& protocol = server->protocol;
-  return (protocol == "HTTP" || protocol == "HTTP2" || protocol == "GRPC") && !server->tls;
+// Hosts tell plain HTTP servers apart and names tell TLS servers apart, and what has no name may come to the latter as
+// plain TCP, once. Of all others the first keeps the socket.
+bool can_join(const GatewayPort& port, const GatewayBinding& binding) {
+  if (port.bindings.empty()) return true;
+  if (port.plain_http() || binding.plain_http()) return port.plain_http() && binding.plain_http();
+  return std::all_of(port.bindings.begin(), port.bindings.end(),
+                     [](auto& known) { return known.server->tls.has_value(); });
 }
 
+}  // namespace
+
+bool GatewayBinding::plain_http() const { return is_http(server->protocol); }
+
 bool GatewayBinding::secure_http() const {
-  auto& protocol = server->protocol;
-  return server->tls && server->tls->mode != ServerTls::Mode::kPassthrough && protocol != "TLS" && protocol != "TCP";
+  return server->protocol == Protocol::kHttps && server->tls && server->tls->mode != ServerTls::Mode::kPassthrough;
 }
 
 std::string GatewayBinding::https_route() const {
@@ -80,9 +85,7 @@ std::vector<GatewayPort> gateway_plan(const MeshState& state, const ProxyFacts& 
       auto& port = ports[number];
       port.port = number;
       GatewayBinding binding{&gateway, &server};
-      // Plain HTTP and TLS or TCP cannot share a socket: the first keeps it.
-      if (!port.bindings.empty() && port.plain_http() != binding.plain_http()) continue;
-      port.bindings.push_back(binding);
+      if (can_join(port, binding)) port.bindings.push_back(binding);
     }
   }
   std::vector<GatewayPort> out;

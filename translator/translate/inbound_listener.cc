@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "translator/translate/inbound_ports.h"
+#include "translator/translate/inspectors.h"
 #include "translator/translate/listeners.h"
 #include "translator/translate/proto.h"
 #include "translator/translate/routes.h"
@@ -29,10 +30,9 @@ std::vector<ChainKind> chain_kinds(MtlsMode mode, Protocol protocol) {
       if (sniffed) return {{"tls", kIstioHttp, true, true}, {"tls", {}, false, true}};
       return {{"tls", {}, http, true}};
     case MtlsMode::kDisable:
-      if (sniffed)
-        return {{"raw_buffer", kPlainHttp, true, false}, {"raw_buffer", {}, false, false}, {"tls", {}, false, false}};
-      if (http) return {{"raw_buffer", {}, true, false}};
-      return {{"raw_buffer", {}, false, false}, {"tls", {}, false, false}};
+      // Nothing looks for TLS there, so that the application's own passes as plain bytes.
+      if (sniffed) return {{"raw_buffer", kPlainHttp, true, false}, {"raw_buffer", {}, false, false}};
+      return {{"raw_buffer", {}, http, false}};
     default: break;
   }
   if (sniffed)
@@ -61,8 +61,7 @@ void add_chains(const MeshState& state, const Target& to, MtlsMode mode, Listene
     match->set_transport_protocol(kind.transport);
     for (auto alpn : kind.alpn) match->add_application_protocols(alpn);
     if (kind.http) {
-      auto routes =
-          inbound_routes(to.cluster, passthrough ? to.port : to.service_port, to.host, to.protocol != Protocol::kGrpc);
+      auto routes = inbound_routes(to.cluster, passthrough ? to.port : to.service_port, to.host, !is_grpc(to.protocol));
       auto prefix = passthrough ? std::string(kInboundPassthroughCluster) : fmt::format("inbound_0.0.0.0_{}", to.port);
       add_http_manager(config, {HttpRole::kInbound, prefix, "", &routes, is_http2(to.protocol)}, chain);
     } else {
@@ -72,16 +71,6 @@ void add_chains(const MeshState& state, const Target& to, MtlsMode mode, Listene
     if (!passthrough) chain->set_name(fmt::format("0.0.0.0_{}", to.port));
     else chain->set_name(kind.http ? "virtualInbound-catchall-http" : "virtualInbound");
   }
-}
-
-void disable_on(const std::vector<uint32_t>& ports, envoy::config::listener::v3::ListenerFilter* filter) {
-  auto set = [](uint32_t port, envoy::config::listener::v3::ListenerFilterChainMatchPredicate* to) {
-    to->mutable_destination_port_range()->set_start(static_cast<int32_t>(port));
-    to->mutable_destination_port_range()->set_end(static_cast<int32_t>(port + 1));
-  };
-  auto* disabled = filter->mutable_filter_disabled();
-  if (ports.size() == 1) return set(ports[0], disabled);
-  for (auto port : ports) set(port, disabled->mutable_or_match()->add_rules());
 }
 
 }  // namespace
@@ -108,22 +97,15 @@ Listener virtual_inbound(const MeshState& state, const ProxyFacts& proxy) {
     for (auto& port : ports) known = known || port.target_port == number;
     if (!known) add_chains(state, {number, number, Protocol::kAuto, kInboundPassthroughCluster, ""}, mode, &out);
   }
-  std::vector<uint32_t> not_http, not_tls;
   for (auto& port : ports) {
     auto mode = state.mtls_mode(*proxy.pod, port.target_port);
     add_chains(
         state,
         {port.target_port, port.service_port, port.protocol, inbound_cluster(port.target_port), port.services[0]->host},
         mode, &out);
-    if (port.protocol != Protocol::kAuto) not_http.push_back(port.target_port);
-    // Nothing to tell apart where plain text alone is taken.
-    if (mode == MtlsMode::kDisable && is_http(port.protocol)) not_tls.push_back(port.target_port);
   }
-  not_http.push_back(15006);
-  not_tls.push_back(15006);
   add_original_dst(&out);
-  disable_on(not_tls, add_tls_inspector(&out));
-  disable_on(not_http, add_http_inspector(&out));
+  add_needed_inspectors(&out);
   return out;
 }
 

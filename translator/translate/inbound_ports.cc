@@ -24,6 +24,7 @@ std::vector<InboundPort> inbound_ports(const MeshState& state, const Pod& pod) {
       out.push_back({target, service.ports[i].number, service.ports[i].protocol, {&service}});
     }
   }
+  std::stable_sort(out.begin(), out.end(), [](auto& a, auto& b) { return a.target_port < b.target_port; });
   return out;
 }
 

@@ -1,5 +1,5 @@
 // InboundPort: a port of the workload that services lead to. Several services may share one; the first by host name
-// decides its protocol.
+// decides its protocol. Sorted by target port. ENVOY: a UDP port is among them, as istiod has it, and taken as TCP.
 #pragma once
 
 #include <vector>

@@ -51,28 +51,34 @@ FilterChain tcp_chain(const MeshConfig& config, const OutboundChain& from) {
   return out;
 }
 
+FilterChain http_chain(const MeshConfig& config, const OutboundListener& from) {
+  FilterChain out;
+  out.mutable_filter_chain_match()->set_transport_protocol("raw_buffer");
+  for (auto alpn : {"http/1.1", "h2c"}) out.mutable_filter_chain_match()->add_application_protocols(alpn);
+  add_http_manager(config, {HttpRole::kOutbound, fmt::format("outbound_{}_{}", from.address, from.port), from.route},
+                   &out);
+  set_handshake_limit(&out);
+  return out;
+}
+
 Listener outbound(const MeshConfig& config, const OutboundListener& from) {
   auto out = new_listener(fmt::format("{}_{}", from.address, from.port), from.address, from.port);
-  set_duration(out.mutable_listener_filters_timeout(), config.protocol_detection_timeout);
+  // Only what looks for HTTP gives up waiting for the client.
+  set_duration(out.mutable_listener_filters_timeout(),
+               from.route.empty() ? Duration(0) : config.protocol_detection_timeout);
   out.set_continue_on_listener_filters_timeout(true);
   out.set_traffic_direction(core::OUTBOUND);
   out.mutable_bind_to_port()->set_value(false);
   bool names = false;
   for (auto& chain : from.chains) names = names || !chain.server_names.empty();
   if (names) add_tls_inspector(&out);
-  if (!from.route.empty()) {
-    add_http_inspector(&out);
-    auto* chain = out.add_filter_chains();
-    chain->mutable_filter_chain_match()->set_transport_protocol("raw_buffer");
-    for (auto alpn : {"http/1.1", "h2c"}) chain->mutable_filter_chain_match()->add_application_protocols(alpn);
-    add_http_manager(config, {HttpRole::kOutbound, fmt::format("outbound_{}_{}", from.address, from.port), from.route},
-                     chain);
-    set_handshake_limit(chain);
-  }
+  if (!from.route.empty()) add_http_inspector(&out);
   const OutboundChain* all = nullptr;
-  for (auto& chain : from.chains) {
-    if (chain.matches_all()) all = &chain;
-    else *out.add_filter_chains() = tcp_chain(config, chain);
+  for (size_t i = 0; i <= from.chains.size(); i++) {
+    if (i == from.route_at && !from.route.empty()) *out.add_filter_chains() = http_chain(config, from);
+    if (i == from.chains.size()) break;
+    if (from.chains[i].matches_all()) all = &from.chains[i];
+    else *out.add_filter_chains() = tcp_chain(config, from.chains[i]);
   }
   if (all && out.filter_chains_size() == 0) {
     *out.add_filter_chains() = tcp_chain(config, *all);

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <set>
 
-#include "translator/translate/protocol.h"
-
 namespace pinnace::translator {
 namespace {
 
@@ -92,7 +90,7 @@ bool host_matches(std::string_view pattern, std::string_view host) {
 
 const MeshPort* MeshService::port(uint32_t number) const {
   for (auto& one : ports)
-    if (one.number == number) return &one;
+    if (one.number == number && one.protocol != Protocol::kUdp) return &one;
   return nullptr;
 }
 
@@ -156,9 +154,10 @@ void MeshState::add_kubernetes(const std::vector<const Object*>& objects) {
     out.addresses = service->cluster_ips;
     out.selector = service->selector;
     std::vector<const ServicePort*> ports;
+    out.file = service->meta.file;
+    out.line = service->meta.line;
     for (auto& port : service->ports) {
-      if (port.transport != "TCP") continue;
-      out.ports.push_back({port.name, port.port, protocol_of(port.name, port.app_protocol, port.port)});
+      out.ports.push_back({port.name, port.port, port.protocol});
       ports.push_back(&port);
     }
     auto found = slices.find({out.ns, out.name});
@@ -206,8 +205,9 @@ void MeshState::add_service_entry(const ServiceEntry& entry) {
       if (address.ends_with("/32")) address.resize(address.size() - 3);
       out.addresses.push_back(address);
     }
-    for (auto& port : entry.ports)
-      out.ports.push_back({port.name, port.number, protocol_of_service_entry(port.protocol)});
+    out.file = entry.meta.file;
+    out.line = entry.meta.line;
+    for (auto& port : entry.ports) out.ports.push_back({port.name, port.number, port.protocol});
     auto add = [&](std::string address, std::string workload, const WorkloadEndpoint* given) {
       MeshEndpoint endpoint;
       endpoint.address = std::move(address);

@@ -12,11 +12,6 @@
 
 namespace pinnace::translator {
 
-enum class Protocol { kHttp, kHttp2, kGrpc, kTcp, kTls, kAuto };
-inline bool is_http(Protocol p) { return p == Protocol::kHttp || p == Protocol::kHttp2 || p == Protocol::kGrpc; }
-inline bool is_http2(Protocol p) { return p == Protocol::kHttp2 || p == Protocol::kGrpc; }
-inline bool is_http_or_sniffed(Protocol p) { return is_http(p) || p == Protocol::kAuto; }
-
 struct MeshPort {
   std::string name;
   uint32_t number = 0;
@@ -48,8 +43,11 @@ struct MeshService {
   std::vector<std::string> subject_alt_names;  // of the ServiceEntry
   std::vector<std::string> export_to;
   Labels selector;
+  std::string file;  // where it is defined
+  int line = 0;
 
   bool kubernetes() const { return kind == Kind::kClusterIp || kind == Kind::kHeadless; }
+  // nullptr: none, or UDP only.
   const MeshPort* port(uint32_t number) const;
   bool visible_to(std::string_view other_ns) const;
 };

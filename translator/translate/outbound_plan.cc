@@ -41,7 +41,7 @@ std::vector<OutboundChain> chains_of(const MeshState& state, const ProxyFacts& p
                                      const MeshPort& port, const std::string& bind,
                                      const std::vector<const VirtualService*>& rules) {
   std::vector<OutboundChain> out;
-  bool tls = port.protocol == Protocol::kTls;
+  bool tls = is_tls(port.protocol);
   std::vector<std::string> ranges;
   if (bind == kAny)
     for (auto& address : service.addresses)
@@ -65,6 +65,31 @@ std::vector<OutboundChain> chains_of(const MeshState& state, const ProxyFacts& p
   if (policy.connection_pool) chain.idle_timeout = policy.connection_pool->tcp_idle_timeout;
   out.push_back(std::move(chain));
   return out;
+}
+
+// An inspector waits for the client, so that a protocol whose server speaks first shares its address with none but
+// itself.
+bool may_share(Protocol there, Protocol coming) {
+  return there == coming || (!is_server_first(there) && !is_server_first(coming));
+}
+
+void set_route(OutboundListener& listener, const MeshService& service) {
+  if (!listener.route.empty()) return;
+  listener.route_at = listener.chains.size();
+  listener.route = std::to_string(listener.port);
+  if (listener.address == kAny) return;
+  listener.route = sniffed_route_name(service, listener.port);
+  listener.sniffed_service = &service;
+}
+
+void add_chains(OutboundListener& listener, std::vector<OutboundChain> chains) {
+  for (auto& chain : chains) {
+    // Two chains that take the same connections cannot stand side by side: the first service keeps the place.
+    bool clash = std::any_of(listener.chains.begin(), listener.chains.end(), [&](auto& known) {
+      return known.server_names == chain.server_names && known.prefix_ranges == chain.prefix_ranges;
+    });
+    if (!clash) listener.chains.push_back(std::move(chain));
+  }
 }
 
 }  // namespace
@@ -102,32 +127,24 @@ std::vector<OutboundListener> outbound_plan(const MeshState& state, const ProxyF
   for (auto& service : state.services()) {
     if (!service.visible_to(proxy.ns())) continue;
     for (auto& port : service.ports) {
-      auto at = [&](const std::string& bind) -> OutboundListener& {
-        auto& listener = plan[{bind, port.number}];
-        listener.address = bind;
-        listener.port = port.number;
-        return listener;
-      };
-      if (is_http(port.protocol)) {  // told apart by host: one listener for all services of the port
-        at(kAny).route = std::to_string(port.number);
-        continue;
-      }
-      for (auto& bind : binds_of(service, proxy)) {
-        auto& listener = at(bind);
-        if (port.protocol == Protocol::kAuto) {
-          if (bind == kAny) {
-            listener.route = std::to_string(port.number);
-          } else if (listener.route.empty()) {
-            listener.route = sniffed_route_name(service, port.number);
-            listener.sniffed_service = &service;
-          }
+      if (port.protocol == Protocol::kUdp) continue;
+      // HTTP is told apart by host: one listener for all services of the port.
+      bool http = is_http(port.protocol), sniffed = port.protocol == Protocol::kAuto;
+      for (auto& bind : http ? std::vector<std::string>{kAny} : binds_of(service, proxy)) {
+        auto [found, fresh] = plan.try_emplace({bind, port.number});
+        auto& listener = found->second;
+        if (fresh) {
+          listener.address = bind;
+          listener.port = port.number;
+          listener.protocol = port.protocol;
+        } else if (!may_share(listener.protocol, port.protocol)) {
+          listener.left_out.push_back(&service);
+          continue;
         }
-        for (auto& chain : chains_of(state, proxy, service, port, bind, rules)) {
-          // Two chains that take the same connections cannot stand side by side: the first service keeps the place.
-          bool clash = std::any_of(listener.chains.begin(), listener.chains.end(), [&](auto& known) {
-            return known.server_names == chain.server_names && known.prefix_ranges == chain.prefix_ranges;
-          });
-          if (!clash) listener.chains.push_back(std::move(chain));
+        if (!http) add_chains(listener, chains_of(state, proxy, service, port, bind, rules));
+        if (http || sniffed) {
+          listener.protocol = Protocol::kAuto;
+          set_route(listener, service);
         }
       }
     }

@@ -25,8 +25,11 @@ struct OutboundListener {
   std::string address;
   uint32_t port = 0;
   std::string route;                             // HTTP chain when set
+  size_t route_at = 0;                           // how many of the chains stand before it
   const MeshService* sniffed_service = nullptr;  // the route serves this one alone
   std::vector<OutboundChain> chains;             // TCP
+  Protocol protocol = Protocol::kAuto;           // of the one that came first; kAuto where an inspector must tell
+  std::vector<const MeshService*> left_out;      // could not come to this address
 };
 
 // Sorted by address and port.

@@ -3,6 +3,7 @@
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb.h"
 #include "xds_client/compile/cluster_stats.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/compile/http2.h"
 #include "xds_client/compile/tls.h"
 
 namespace pinnace::compile {
@@ -14,18 +15,15 @@ using HttpProtocolOptions = envoy::extensions::upstreams::http::v3::HttpProtocol
 using model::ClusterType;
 using model::LbPolicy;
 
-Result<bool> http2_settings(const core::Http2ProtocolOptions& proto, model::Http2Settings& out) {
-  auto known =
-      only_fields(proto, {"max_concurrent_streams", "initial_stream_window_size", "initial_connection_window_size",
-                          "hpack_table_size", "max_outbound_frames", "max_outbound_control_frames"});
-  if (!known) return in("http2_protocol_options", known.error());
-  if (proto.has_max_concurrent_streams()) out.max_concurrent_streams = proto.max_concurrent_streams().value();
-  if (proto.has_initial_stream_window_size()) out.initial_stream_window = proto.initial_stream_window_size().value();
-  if (proto.has_initial_connection_window_size()) {
-    out.initial_connection_window = proto.initial_connection_window_size().value();
-  }
-  if (proto.has_hpack_table_size()) out.header_table_size = proto.hpack_table_size().value();
-  return true;
+// One of the two forms that leave the protocol open; both may say how to speak each.
+template <class Config>
+Result<bool> either_protocol(const Config& config, model::ClusterConfig& out) {
+  auto known = only_fields(config, {"http_protocol_options", "http2_protocol_options"});
+  if (!known) return known.error();
+  auto known1 = only_fields(config.http_protocol_options(), {"enable_trailers"});
+  if (!known1) return in("http_protocol_options", known1.error());
+  out.h1_trailers = config.http_protocol_options().enable_trailers();
+  return http2_settings(config.http2_protocol_options(), out.http2);
 }
 
 Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& out, bool& auto_sni, bool& auto_san) {
@@ -34,7 +32,7 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
     HttpProtocolOptions options;
     if (!any.UnpackTo(&options)) return error(place + " (" + any.type_url() + "): not supported by pinnace");
     auto known = only_fields(options, {"common_http_protocol_options", "upstream_http_protocol_options",
-                                       "explicit_http_config", "use_downstream_protocol_config"});
+                                       "explicit_http_config", "use_downstream_protocol_config", "auto_config"});
     if (!known) return in(place, known.error());
     switch (options.upstream_protocol_options_case()) {
       case HttpProtocolOptions::kExplicitHttpConfig: {
@@ -54,12 +52,14 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
       }
       case HttpProtocolOptions::kUseDownstreamProtocolConfig: {
         out.protocol = model::UpstreamProtocol::kUseDownstream;
-        const auto& config = options.use_downstream_protocol_config();
-        auto done = http2_settings(config.http2_protocol_options(), out.http2);
-        if (!done) return in(place, done.error());
-        auto known1 = only_fields(config.http_protocol_options(), {"enable_trailers"});
-        if (!known1) return in(place + ".use_downstream_protocol_config.http_protocol_options", known1.error());
-        out.h1_trailers = config.http_protocol_options().enable_trailers();
+        auto done = either_protocol(options.use_downstream_protocol_config(), out);
+        if (!done) return in(place + ".use_downstream_protocol_config", done.error());
+        break;
+      }
+      case HttpProtocolOptions::kAutoConfig: {
+        out.protocol = model::UpstreamProtocol::kAuto;
+        auto done = either_protocol(options.auto_config(), out);
+        if (!done) return in(place + ".auto_config", done.error());
         break;
       }
       default: break;
@@ -71,6 +71,9 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
     if (common.has_idle_timeout()) out.idle_timeout_ms = milliseconds(common.idle_timeout());
     if (common.has_max_requests_per_connection()) {
       out.max_requests_per_connection = common.max_requests_per_connection().value();
+    }
+    if (common.has_max_response_headers_kb()) {
+      out.max_response_head_bytes = common.max_response_headers_kb().value() * 1024;
     }
     if (common.has_max_headers_count()) out.max_response_headers = common.max_headers_count().value();
     const auto& upstream = options.upstream_http_protocol_options();

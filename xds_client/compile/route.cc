@@ -58,7 +58,7 @@ Result<model::HeaderMatch> header_match(const pb::HeaderMatcher& proto) {
 Result<model::RouteMatch> route_match(const pb::RouteMatch& proto) {
   using Kind = model::PathMatch::Kind;
   auto known = only_fields(proto, {"prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive", "headers",
-                                   "query_parameters", "grpc", "runtime_fraction"});
+                                   "query_parameters", "grpc", "runtime_fraction", "connect_matcher"});
   if (!known) return known.error();
   model::RouteMatch out;
   out.path.case_sensitive = !proto.has_case_sensitive() || proto.case_sensitive().value();
@@ -80,6 +80,7 @@ Result<model::RouteMatch> route_match(const pb::RouteMatch& proto) {
       out.path.text = proto.safe_regex().regex();
       break;
     }
+    case pb::RouteMatch::kConnectMatcher: out.path.kind = Kind::kConnect; break;
     default: return error("path_specifier: not supported by pinnace");
   }
   for (const auto& header : proto.headers()) {

@@ -71,12 +71,45 @@ Result<model::RetryPolicy> retry_policy(const pb::RetryPolicy& proto) {
   return out;
 }
 
+namespace {
+
+Result<bool> stream_limits(const pb::RouteAction& proto, model::RouteAction& out) {
+  if (proto.has_max_grpc_timeout()) out.max_grpc_timeout_ms = milliseconds(proto.max_grpc_timeout());
+  out.grpc_timeout_offset_ms = milliseconds(proto.grpc_timeout_offset());
+  const auto& limits = proto.max_stream_duration();
+  auto known = only_fields(limits, {"max_stream_duration", "grpc_timeout_header_max", "grpc_timeout_header_offset"});
+  if (!known) return in("max_stream_duration", known.error());
+  if (limits.has_max_stream_duration()) out.max_stream_duration_ms = milliseconds(limits.max_stream_duration());
+  if (limits.has_grpc_timeout_header_max()) {
+    out.grpc_timeout_header_max_ms = milliseconds(limits.grpc_timeout_header_max());
+  }
+  out.grpc_timeout_header_offset_ms = milliseconds(limits.grpc_timeout_header_offset());
+  return true;
+}
+
+Result<bool> upgrades(const pb::RouteAction& proto, model::RouteAction& out) {
+  for (const auto& config : proto.upgrade_configs()) {
+    std::string place = "upgrade_configs[" + config.upgrade_type() + "]";
+    auto known = only_fields(config, {"upgrade_type", "enabled", "connect_config"});
+    if (!known) return in(place, known.error());
+    out.upgrades.emplace_back(lower(config.upgrade_type()), !config.has_enabled() || config.enabled().value());
+    if (!config.has_connect_config()) continue;
+    if (out.upgrades.back().first != "connect") return error(place + ".connect_config: only for CONNECT");
+    auto known_connect = only_fields(config.connect_config(), {});
+    if (!known_connect) return in(place + ".connect_config", known_connect.error());
+    out.terminate_connect = true;
+  }
+  return true;
+}
+
+}  // namespace
+
 Result<model::RouteAction> route_action(const pb::RouteAction& proto, Context& context) {
-  // max_grpc_timeout and max_stream_duration of 0 mean "no limit"; others are checked below.
-  auto known = only_fields(
-      proto, {"cluster", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite", "regex_rewrite",
-              "host_rewrite_literal", "auto_host_rewrite", "append_x_forwarded_host", "timeout", "idle_timeout",
-              "retry_policy", "max_grpc_timeout", "max_stream_duration", "priority"});
+  auto known =
+      only_fields(proto, {"cluster", "weighted_clusters", "cluster_not_found_response_code", "prefix_rewrite",
+                          "regex_rewrite", "host_rewrite_literal", "auto_host_rewrite", "append_x_forwarded_host",
+                          "timeout", "idle_timeout", "retry_policy", "max_grpc_timeout", "grpc_timeout_offset",
+                          "max_stream_duration", "priority", "upgrade_configs"});
   if (!known) return known.error();
   model::RouteAction out;
   auto add = [&](const std::string& name, uint32_t weight) {
@@ -89,6 +122,9 @@ Result<model::RouteAction> route_action(const pb::RouteAction& proto, Context& c
       for (const auto& weighted : proto.weighted_clusters().clusters()) {
         auto known_weighted = only_fields(weighted, {"name", "weight"});
         if (!known_weighted) return in("weighted_clusters.clusters[" + weighted.name() + "]", known_weighted.error());
+        if (weighted.weight().value() > 0xffffffff - out.total_weight) {
+          return error("weighted_clusters: the weights add up to more than 4294967295");
+        }
         add(weighted.name(), weighted.weight().value());
       }
       if (out.total_weight == 0) return error("weighted_clusters: the weights add up to 0");
@@ -117,6 +153,10 @@ Result<model::RouteAction> route_action(const pb::RouteAction& proto, Context& c
   out.append_forwarded_host = proto.append_x_forwarded_host();
   if (proto.has_timeout()) out.timeout_ms = milliseconds(proto.timeout());
   if (proto.has_idle_timeout()) out.idle_timeout_ms = milliseconds(proto.idle_timeout());
+  auto limits = stream_limits(proto, out);
+  if (!limits) return limits.error();
+  auto upgraded = upgrades(proto, out);
+  if (!upgraded) return upgraded.error();
   if (proto.has_retry_policy()) {
     auto retry = retry_policy(proto.retry_policy());
     if (!retry) return in("retry_policy", retry.error());

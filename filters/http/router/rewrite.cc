@@ -16,7 +16,7 @@ namespace {
 void rewrite_path(filter::HttpStream& stream, const RouterSettings& settings) {
   const model::Route& route = *stream.route();
   const model::RouteAction& action = *route.action;
-  if (!action.prefix_rewrite && !action.regex_rewrite) return;
+  if ((!action.prefix_rewrite && !action.regex_rewrite) || stream.request().path.empty()) return;
   http::RequestHead& request = stream.request();
   std::string_view old = request.path;
   if (!settings.suppress_envoy_headers) request.headers.set(HeaderId::kEnvoyOriginalPath, old);

@@ -4,6 +4,7 @@
 
 #include "filters/http/router/failure.h"
 #include "filters/http/router/rewrite.h"
+#include "proxy/http/grpc.h"
 #include "proxy/route/match.h"
 
 namespace pinnace::filters::router {
@@ -42,19 +43,27 @@ Router::Router(filter::HttpStream& stream, const RouterSettings& settings)
 }
 
 filter::Next Router::on_request(bool end_stream) {
-  request_ended_ = end_stream;
+  request_ended_ = head_ended_ = end_stream;
   action_ = &*stream_.route()->action;
   retry_ = action_->retry                         ? &*action_->retry
            : stream_.route()->virtual_host->retry ? &*stream_.route()->virtual_host->retry
                                                   : nullptr;
   if (!choose_cluster()) return filter::Next::kHold;
   if (retry_) retries_left_ = retry_->num_retries;
+  tunnel_ = stream_.request().wants_tunnel();
+  idempotent_ = !tunnel_ && is_idempotent(stream_.request().method);
   set_timeouts();
   uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
   finalize_request(stream_, settings_, expected);
   if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
   attempt();
   return filter::Next::kContinue;
+}
+
+// RFC 9110 9.2.2.
+bool Router::is_idempotent(std::string_view method) {
+  return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" || method == "OPTIONS" ||
+         method == "TRACE";
 }
 
 bool Router::choose_cluster() {
@@ -73,11 +82,24 @@ bool Router::choose_cluster() {
 
 void Router::set_timeouts() {
   http::HeaderMap& headers = stream_.request().headers;
-  timeout_ms_ = header_number(headers, HeaderId::kEnvoyUpstreamTimeout, action_->timeout_ms);
+  uint64_t route_limit = action_->timeout_ms;
+  bool grpc = action_->max_grpc_timeout_ms && http::is_grpc_type(headers.get(HeaderId::kContentType));
+  if (grpc) {  // ENVOY: the client's deadline within the maximum (0: none); without one the maximum
+    uint64_t most = *action_->max_grpc_timeout_ms, offset = action_->grpc_timeout_offset_ms;
+    route_limit = http::grpc_timeout_ms(headers.get(HeaderId::kGrpcTimeout)).value_or(0);
+    if (most > 0 && (route_limit == 0 || route_limit > most)) route_limit = most;
+    if (route_limit > offset) route_limit -= offset;
+  }
+  timeout_ms_ = header_number(headers, HeaderId::kEnvoyUpstreamTimeout, route_limit);
   per_try_ms_ = header_number(headers, HeaderId::kEnvoyPerTryTimeout, retry_ ? retry_->per_try_timeout_ms : 0);
   headers.remove(HeaderId::kEnvoyUpstreamTimeout);
   headers.remove(HeaderId::kEnvoyPerTryTimeout);
   if (timeout_ms_ > 0 && per_try_ms_ >= timeout_ms_) per_try_ms_ = 0;
+  if (tunnel_) timeout_ms_ = per_try_ms_ = 0;  // a tunnel lasts as long as its ends want
+  uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
+  if (grpc && expected > 0) {
+    headers.set(HeaderId::kGrpcTimeout, http::grpc_timeout_text(expected, stream_.arena().take_chars(24)));
+  }
 }
 
 // One try: a host, then a stream on a connection to it.
@@ -122,34 +144,41 @@ void Router::attempt() {
   host_->total_requests++;
   cells().add(stats().rq_total);
   cells().inc(stats().rq_active);
-  upstream::PoolKey key;
-  switch (cluster_config_->protocol) {
-    case model::UpstreamProtocol::kHttp1: key.protocol = http::Protocol::kHttp11; break;
-    case model::UpstreamProtocol::kHttp2: key.protocol = http::Protocol::kHttp2; break;
-    default:
-      key.protocol =
-          stream_.request().protocol == http::Protocol::kHttp2 ? http::Protocol::kHttp2 : http::Protocol::kHttp11;
-  }
-  const auto& socket = cluster_->config()->sockets[host_->endpoint->socket];
-  if (socket.tls && (socket.tls->auto_sni || socket.tls->auto_san_validation)) {
-    std::string_view name = stream_.request().authority;
-    key.sni = std::string(name.substr(0, name.rfind(':')));
-  }
-  pool_ = &upstream::pool_of(*cluster_, *host_, key);
+  pool_ = &upstream::pool_of(*cluster_, *host_, pool_key());
   if (per_try_ms_ > 0 && request_ended_) per_try_.arm(per_try_ms_);
   pool_->request(*this);
 }
 
-void Router::on_pool_ready(http::RequestSender& sender, const net::Connection& connection) {
+upstream::PoolKey Router::pool_key() const {
+  using upstream::PoolProtocol;
+  upstream::PoolKey key;
+  switch (cluster_config_->protocol) {
+    case model::UpstreamProtocol::kHttp1: key.protocol = PoolProtocol::kHttp1; break;
+    case model::UpstreamProtocol::kHttp2: key.protocol = PoolProtocol::kHttp2; break;
+    case model::UpstreamProtocol::kAuto: key.protocol = PoolProtocol::kAuto; break;
+    case model::UpstreamProtocol::kUseDownstream:
+      key.protocol = stream_.request().protocol == http::Protocol::kHttp2 ? PoolProtocol::kHttp2 : PoolProtocol::kHttp1;
+  }
+  if (action_->terminate_connect && stream_.request().method == "CONNECT") key.protocol = PoolProtocol::kTcp;
+  const auto& socket = cluster_config_->sockets[host_->endpoint->socket];
+  if (socket.tls && (socket.tls->auto_sni || socket.tls->auto_san_validation)) {
+    std::string_view name = stream_.request().authority;
+    key.sni = std::string(name.substr(0, name.rfind(':')));
+  }
+  return key;
+}
+
+void Router::on_pool_ready(http::RequestSender& sender, const net::Connection& connection, bool reused) {
   pool_ = nullptr;
   sender_ = &sender;
+  reused_ = reused;
   sent_ = true;
   http::StreamInfo& info = stream_.info();
   info.upstream_local_address = connection.local_address();
   info.upstream_sent_ns = stream_.worker().loop.now_ns();
-  bool end = request_ended_ && body_.empty() && !request_trailers_;
-  sender.send_request(stream_.request(), end);
-  if (!end) send_body();
+  // An empty body that came in a frame of its own goes out so: gRPC servers tell it from none.
+  sender.send_request(stream_.request(), head_ended_);
+  if (!head_ended_ && sender_ == &sender) send_body();
 }
 
 // What waited for the connection, or is sent again.
@@ -163,7 +192,7 @@ void Router::send_body() {
     if (sender_ == sender) sender->send_data(part, ends_here && left == 0);
   });
   if (request_trailers_ && sender_ == sender) sender->send_trailers(*request_trailers_);
-  if (!may_retry()) {
+  if (!keep_body()) {
     // The pieces are borrowed until the dispatch ends.
     stream_.worker().loop.flush_writes();
     body_.clear();
@@ -172,7 +201,20 @@ void Router::send_body() {
   if (sender_ && !sender_->blocked()) stream_.set_request_reading(true);
 }
 
-bool Router::may_retry() { return retry_ && retries_left_ > 0 && body_complete_in_buffer_ && !responded_; }
+bool Router::keep_body() const {
+  return body_complete_in_buffer_ && !responded_ && ((retry_ && retries_left_ > 0) || (idempotent_ && reused_));
+}
+
+bool Router::may_retry() const { return retry_ && retries_left_ > 0 && body_complete_in_buffer_ && !responded_; }
+
+// A kept-alive connection that its peer closed just as we used it, and a stream that the peer says it never looked at,
+// are nobody's failure: the request goes out again, unasked. Only where it was not acted on (RFC 9113 8.7) or may be
+// acted on twice (RFC 9110 9.2.2), and nothing of the body is gone. UNLIKE ENVOY: it answers 503.
+bool Router::may_replay(ResetReason reason) const {
+  if (responded_ || tunnel_ || !body_complete_in_buffer_ || replays_ == kMaxReplays || !sent_) return false;
+  if (reason == ResetReason::kRefused) return true;
+  return idempotent_ && reused_ && (reason == ResetReason::kPeerClosed || reason == ResetReason::kPeerReset);
+}
 
 void Router::on_request_data(http::Bytes data, bool end_stream) {
   if (destroyed_) return;
@@ -180,7 +222,7 @@ void Router::on_request_data(http::Bytes data, bool end_stream) {
   if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
   if (end_stream && per_try_ms_ > 0) per_try_.arm(per_try_ms_);
   bool fits = !sender_ || body_.size() + data.size() <= stream_.buffer_limit();
-  if (fits && (!sender_ || may_retry())) {
+  if (fits && (!sender_ || keep_body())) {
     body_.append(data);
   } else if (!data.empty()) {  // ENVOY: a body beyond the buffer limit gives up retrying
     body_.clear();
@@ -329,6 +371,11 @@ void Router::on_reset(ResetReason reason, std::string_view detail) {
                  reason == ResetReason::kTlsFailed;
   if (connect) stream_.info().upstream_failure = stream_.arena().copy(detail);
   finish_attempt(false);
+  if (may_replay(reason)) {
+    replays_++;
+    attempts_--;
+    return attempt();
+  }
   if (!responded_ && retry_ && retry_reset(*retry_, reason, sent)) {
     if (may_retry()) return retry_later();
     if (retries_left_ == 0) {

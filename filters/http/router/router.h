@@ -32,6 +32,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
 
  private:
   static constexpr size_t kMaxTried = 8;
+  static constexpr uint8_t kMaxReplays = 3;
 
   // http::ResponseReceiver
   base::Arena& arena() override { return stream_.arena(); }
@@ -46,14 +47,20 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
 
   // upstream::PoolWaiter
   http::ResponseReceiver& receiver() override { return *this; }
-  void on_pool_ready(http::RequestSender& sender, const net::Connection& connection) override;
+  void on_pool_ready(http::RequestSender& sender, const net::Connection& connection, bool reused) override;
+  bool once_only() const override { return !idempotent_ || replays_ == kMaxReplays; }
   void on_pool_failure(http::ResetReason reason, std::string_view detail) override;
 
   bool choose_cluster();
   void set_timeouts();
   void attempt();
   void send_body();
-  bool may_retry();
+  bool may_retry() const;
+  // The body is kept for a retry or a replay.
+  bool keep_body() const;
+  static bool is_idempotent(std::string_view method);
+  bool may_replay(http::ResetReason reason) const;
+  upstream::PoolKey pool_key() const;
   void retry_later();
   void finish_attempt(bool success);
   void response_complete();
@@ -82,16 +89,21 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   base::Timer timeout_, per_try_, back_off_;
   uint64_t timeout_ms_ = 0, per_try_ms_ = 0;
   uint64_t attempt_start_ns_ = 0;
+  uint8_t replays_ = 0;  // of attempts that met a connection its peer was closing
   uint32_t retries_left_ = 0;
   uint32_t attempts_ = 0;
   std::array<upstream::HostPtr, kMaxTried> tried_;
   size_t tried_count_ = 0;
   bool request_ended_ = false;
+  bool head_ended_ = false;              // the head was all of it
   bool body_complete_in_buffer_ = true;  // false once body bytes were let go: no retry
   bool responded_ = false;               // the response head went downstream
   bool counted_request_ = false;         // against max_requests
   bool counted_retry_ = false;
-  bool sent_ = false;  // this attempt's head was written
+  bool sent_ = false;    // this attempt's head was written
+  bool reused_ = false;  // on a connection that had carried another
+  bool idempotent_ = false;
+  bool tunnel_ = false;
   bool destroyed_ = false;
 };
 

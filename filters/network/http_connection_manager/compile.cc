@@ -1,5 +1,7 @@
 #include "filters/network/http_connection_manager/compile.h"
 
+#include <charconv>
+
 #include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb.h"
 #include "envoy/extensions/request_id/uuid/v3/uuid.pb.h"
 #include "filters/http/router/router.h"
@@ -7,6 +9,7 @@
 #include "filters/registry.h"
 #include "xds_client/compile/access_log.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/compile/http2.h"
 #include "xds_client/compile/route.h"
 
 namespace pinnace::filters::hcm {
@@ -25,15 +28,8 @@ Result<bool> protocols(const Hcm& proto, Settings& out) {
   out.accept_http10 = proto.http_protocol_options().accept_http_10();
   out.default_host_http10 = proto.http_protocol_options().default_host_for_http_10();
   out.h1.trailers = proto.http_protocol_options().enable_trailers();
-  const auto& h2 = proto.http2_protocol_options();
-  auto known_h2 = only_fields(h2, {"max_concurrent_streams", "initial_stream_window_size",
-                                   "initial_connection_window_size", "hpack_table_size"});
-  if (!known_h2) return in("http2_protocol_options", known_h2.error());
-  if (h2.has_max_concurrent_streams()) out.h2.max_concurrent_streams = h2.max_concurrent_streams().value();
-  if (h2.has_initial_stream_window_size()) out.h2.initial_stream_window = h2.initial_stream_window_size().value();
-  if (h2.has_initial_connection_window_size())
-    out.h2.initial_connection_window = h2.initial_connection_window_size().value();
-  if (h2.has_hpack_table_size()) out.h2.header_table_size = h2.hpack_table_size().value();
+  auto h2 = compile::http2_settings(proto.http2_protocol_options(), out.h2);
+  if (!h2) return h2.error();
   const auto& common = proto.common_http_protocol_options();
   auto known_common = only_fields(common, {"idle_timeout", "max_connection_duration", "max_headers_count",
                                            "max_stream_duration", "max_requests_per_connection"});
@@ -106,6 +102,28 @@ void timeouts(const Hcm& proto, Settings& out) {
   if (proto.has_delayed_close_timeout()) out.delayed_close_ms = milliseconds(proto.delayed_close_timeout());
 }
 
+Result<bool> upgrades(const Hcm& proto, Settings& out) {
+  for (const auto& config : proto.upgrade_configs()) {
+    auto known = only_fields(config, {"upgrade_type", "enabled"});
+    if (!known) return in("upgrade_configs[" + config.upgrade_type() + "]", known.error());
+    out.upgrades.emplace_back(compile::lower(config.upgrade_type()), !config.has_enabled() || config.enabled().value());
+  }
+  return true;
+}
+
+void runtime_limits(Settings& out, const compile::Context& context) {
+  auto number = [&](const char* key, uint64_t& to) {
+    auto found = context.runtime.find(key);
+    if (found == context.runtime.end()) return;
+    const std::string& text = found->second;
+    uint64_t value = 0;
+    auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size()) to = value;
+  };
+  number("overload.premature_reset_total_stream_count", out.premature_resets);
+  number("overload.premature_reset_min_stream_lifetime_seconds", out.premature_reset_s);
+}
+
 HcmStats make_stats(const std::string& stat_prefix, stats::Store& store) {
   std::string prefix = "http." + stat_prefix + ".";
   auto counter = [&](const std::string& leaf) { return store.counter(prefix + leaf); };
@@ -121,6 +139,9 @@ HcmStats make_stats(const std::string& stat_prefix, stats::Store& store) {
   s.cx_idle_timeout = counter("downstream_cx_idle_timeout");
   s.cx_drain_close = counter("downstream_cx_drain_close");
   s.cx_max_duration_reached = counter("downstream_cx_max_duration_reached");
+  s.cx_upgrades_total = counter("downstream_cx_upgrades_total");
+  s.rq_too_many_premature_resets = counter("downstream_rq_too_many_premature_resets");
+  s.rq_ws_on_non_ws_route = counter("downstream_rq_ws_on_non_ws_route");
   s.cx_rx_bytes = counter("downstream_cx_rx_bytes_total");
   s.cx_tx_bytes = counter("downstream_cx_tx_bytes_total");
   s.cx_active = store.gauge(prefix + "downstream_cx_active");
@@ -152,8 +173,7 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
                                                                    compile::Context& context) {
   Hcm proto;
   if (!any.UnpackTo(&proto)) return error("typed_config does not parse");
-  // tracing without a provider changes nothing but the ids' trace digit; upgrade_configs allow what is not there yet,
-  // so upgrades answer 403 until then.
+  // tracing without a provider changes nothing but the ids' trace digit.
   auto known = only_fields(proto, {"codec_type",
                                    "stat_prefix",
                                    "rds",
@@ -238,6 +258,9 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
     if (!proto.request_id_extension().typed_config().Is<Uuid>())
       return error("request_id_extension: not supported by pinnace");
   }
+  auto upgraded = upgrades(proto, settings);
+  if (!upgraded) return upgraded.error();
+  runtime_limits(settings, context);
   timeouts(proto, settings);
   settings.stats = make_stats(settings.stat_prefix, context.stats);
   return std::shared_ptr<const filter::NetworkFilterConfig>(std::make_shared<HcmConfig>(std::move(settings)));

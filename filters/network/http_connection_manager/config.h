@@ -22,12 +22,12 @@ enum class ForwardClientCert : uint8_t { kSanitize, kForwardOnly, kAppendForward
 
 struct HcmStats {
   stats::Counter cx_total, cx_http1_total, cx_http2_total, cx_ssl_total, cx_destroy, cx_destroy_remote,
-      cx_destroy_local, cx_protocol_error, cx_idle_timeout, cx_drain_close, cx_max_duration_reached, cx_rx_bytes,
-      cx_tx_bytes;
+      cx_destroy_local, cx_protocol_error, cx_idle_timeout, cx_drain_close, cx_max_duration_reached, cx_upgrades_total,
+      cx_rx_bytes, cx_tx_bytes;
   stats::Gauge cx_active, cx_ssl_active, rq_active;
   stats::Counter rq_total, rq_http1_total, rq_http2_total, rq_completed, rq_rx_reset, rq_tx_reset, rq_timeout,
       rq_header_timeout, rq_idle_timeout, rq_too_large, rq_non_relative_path, no_route, no_cluster, rq_direct_response,
-      rq_redirect;
+      rq_redirect, rq_too_many_premature_resets, rq_ws_on_non_ws_route;
   stats::Counter rq_code_class[6];
   stats::Histogram rq_time;
 };
@@ -62,6 +62,7 @@ struct Settings {
   http::PathOptions path;
   bool proxy_100_continue = false;
   bool strip_matching_port = false, strip_any_port = false, strip_trailing_dot = false;
+  model::UpgradeConfigs upgrades;
   bool reject_underscores = false, drop_underscores = false;
 
   uint64_t idle_timeout_ms = 3600 * 1000;        // common_http_protocol_options.idle_timeout
@@ -73,6 +74,10 @@ struct Settings {
   uint64_t drain_timeout_ms = 5000;
   uint64_t delayed_close_ms = 1000;
   uint64_t max_requests_per_connection = 0;
+  // ENVOY: runtime overload.premature_reset_*: a client that resets this many requests, half of all, before they are
+  // answered and within that time loses its connection (CVE-2023-44487, CVE-2025-8671).
+  uint64_t premature_resets = 500;
+  uint64_t premature_reset_s = 1;
   HcmStats stats;
 };
 

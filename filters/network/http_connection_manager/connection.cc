@@ -17,6 +17,8 @@ HcmSession::HcmSession(const HcmConfig& config, filter::WorkerContext& worker, f
       worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_timer(); }, this);
   duration_timer_.init(
       worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_max_duration(); }, this);
+  drain_timer_.init(
+      worker.loop.timers(), [](void* self) { static_cast<HcmSession*>(self)->on_drain_timeout(); }, this);
   connection().set_callbacks(*this);
   connection().set_byte_stats(&config.bytes());
   cells().add(settings().stats.cx_total);
@@ -51,7 +53,7 @@ bool HcmSession::make_codec(base::Bytes first) {
     } else {
       std::string_view text{reinterpret_cast<const char*>(first.data()), first.size()};
       size_t n = std::min(text.size(), kPreface.size());
-      h2 = n >= 4 && text.substr(0, n) == kPreface.substr(0, n);
+      h2 = n > 0 && text.substr(0, n) == kPreface.substr(0, n);
     }
   }
   if (h2) {
@@ -93,9 +95,7 @@ void HcmSession::on_close(net::CloseReason reason) {
 http::RequestReceiver& HcmSession::new_stream(http::ResponseSender& sender) {
   timer_.cancel();
   requests_++;
-  if (settings().max_requests_per_connection > 0 && requests_ >= settings().max_requests_per_connection) {
-    codec_->start_drain();
-  }
+  if (settings().max_requests_per_connection > 0 && requests_ >= settings().max_requests_per_connection) drain(false);
   auto* stream = new Stream(*this, sender);
   streams_.push_back(*stream);
   return *stream;
@@ -104,10 +104,22 @@ http::RequestReceiver& HcmSession::new_stream(http::ResponseSender& sender) {
 void HcmSession::stream_ended(Stream& stream) {
   stream.unlink();
   worker_.loop.destroy_later(std::unique_ptr<base::Deferred>(&stream));
+  if (ended_) return;
+  if (protocol() == http::Protocol::kHttp2) count_resets(stream);
   if (ended_ || !streams_.empty()) return;
-  timer_use_ = draining_ ? TimerUse::kDrain : TimerUse::kIdle;
-  uint64_t limit = draining_ ? settings().drain_timeout_ms : settings().idle_timeout_ms;
-  if (limit > 0) timer_.arm(limit);
+  timer_use_ = TimerUse::kIdle;
+  if (settings().idle_timeout_ms > 0) timer_.arm(settings().idle_timeout_ms);
+}
+
+// ENVOY: half of a limit of streams reset at once can no longer become the minority.
+void HcmSession::count_resets(const Stream& stream) {
+  ended_streams_++;
+  if (!stream.premature()) return;
+  premature_resets_++;
+  uint64_t of = std::max(ended_streams_, settings().premature_resets);
+  if (premature_resets_ * 2 < of) return;
+  cells().add(settings().stats.rq_too_many_premature_resets);
+  end(false);
 }
 
 void HcmSession::on_partial_head() {
@@ -139,17 +151,22 @@ void HcmSession::on_codec_done() { end(true); }
 
 void HcmSession::drain(bool close_idle) {
   if (ended_) return;
-  if (close_idle && streams_.empty()) return end(true);
+  if (close_idle && streams_.empty()) {
+    if (codec_) codec_->finish_drain();
+    return end(true);
+  }
   if (draining_) return;
   draining_ = true;
-  if (!codec_ || codec_->idle()) {
-    // ENVOY: an idle h1 connection is left until its next response says "connection: close", bounded by drain_timeout.
-    if (!codec_ || codec_->protocol() != http::Protocol::kHttp2) {
-      timer_use_ = TimerUse::kDrain;
-      timer_.arm(settings().drain_timeout_ms);
-    }
-  }
+  // ENVOY: h2 gets its last GOAWAY, and an idle h1 connection its end, after drain_timeout; a busy h1 connection ends
+  // with the response that says "connection: close".
+  drain_timer_.arm(settings().drain_timeout_ms);
   if (codec_) codec_->start_drain();
+}
+
+void HcmSession::on_drain_timeout() {
+  if (ended_) return;
+  if (codec_) codec_->finish_drain();
+  if (!ended_ && streams_.empty()) end(true);
 }
 
 void HcmSession::close() { end(false); }
@@ -159,12 +176,14 @@ void HcmSession::end(bool flush) {
   ended_ = true;
   timer_.cancel();
   duration_timer_.cancel();
+  drain_timer_.cancel();
   while (!streams_.empty()) streams_.front().connection_ended();
   if (flush) {
     net::Connection::close_after_flush(std::move(accepted_.connection), settings().delayed_close_ms);
   } else {
     net::Connection::close(std::move(accepted_.connection));
   }
+  if (codec_) codec_->abandon();
   accepted_.owner->session_ended(*this);
 }
 

@@ -42,6 +42,8 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   bool make_codec(base::Bytes first);
   void on_timer();
   void on_max_duration();
+  void on_drain_timeout();
+  void count_resets(const Stream& stream);
   void end(bool flush);
 
   const HcmConfig& config_;  // pinned by the chain
@@ -49,10 +51,11 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   base::Address local_;
   std::unique_ptr<http::ServerCodec> codec_;
   base::IntrusiveList<Stream> streams_;
-  base::Timer timer_;  // idle, head or drain
-  base::Timer duration_timer_;
-  enum class TimerUse : uint8_t { kIdle, kHead, kDrain } timer_use_ = TimerUse::kIdle;
+  base::Timer timer_;  // idle or head
+  base::Timer duration_timer_, drain_timer_;
+  enum class TimerUse : uint8_t { kIdle, kHead } timer_use_ = TimerUse::kIdle;
   uint64_t requests_ = 0;
+  uint64_t ended_streams_ = 0, premature_resets_ = 0;
   bool draining_ = false;
   bool ended_ = false;
 };

@@ -2,16 +2,13 @@
 
 #include <charconv>
 
+#include "proxy/http/grpc.h"
+
 namespace pinnace::filters::hcm {
 
 using http::HeaderId;
 
 namespace {
-
-bool is_grpc(const http::RequestHead& request) {
-  std::string_view type = request.headers.get(HeaderId::kContentType);
-  return type.substr(0, 16) == "application/grpc" && (type.size() == 16 || type[16] == '+');
-}
 
 // grpc-message, "Percent-Byte" of the gRPC over HTTP/2 specification.
 std::string_view percent_encoded(std::string_view text, base::Arena& arena) {
@@ -31,29 +28,18 @@ std::string_view percent_encoded(std::string_view text, base::Arena& arena) {
   return {out, n};
 }
 
-// ENVOY: the gRPC status for an HTTP one.
-std::string_view grpc_status(uint16_t status) {
-  switch (status) {
-    case 400: return "13";
-    case 401: return "16";
-    case 403: return "7";
-    case 404: return "12";
-    case 429:
-    case 502:
-    case 503:
-    case 504: return "14";
-    default: return "2";
-  }
-}
-
 }  // namespace
 
 LocalResponse make_response(const filter::LocalReply& reply, const http::RequestHead* request, base::Arena& arena) {
   auto& head = *new (arena.take(sizeof(http::ResponseHead), alignof(http::ResponseHead))) http::ResponseHead(arena);
-  if (request && is_grpc(*request)) {
+  if (request && http::is_grpc_type(request->headers.get(HeaderId::kContentType))) {
     head.status = 200;
     head.headers.add(HeaderId::kContentType, "application/grpc");
-    head.headers.add(HeaderId::kGrpcStatus, grpc_status(reply.status));
+    uint8_t status = reply.grpc_status == filter::LocalReply::kByHttpStatus ? http::grpc_status_for(reply.status)
+                                                                            : reply.grpc_status;
+    char* text = arena.take_chars(3);
+    auto end = std::to_chars(text, text + 3, status).ptr;
+    head.headers.add(HeaderId::kGrpcStatus, {text, static_cast<size_t>(end - text)});
     if (!reply.body.empty()) head.headers.add(HeaderId::kGrpcMessage, percent_encoded(reply.body, arena));
     return {head, {}};
   }

@@ -3,6 +3,7 @@
 #include "filters/network/http_connection_manager/connection.h"
 #include "filters/network/http_connection_manager/redirect.h"
 #include "filters/network/http_connection_manager/request_headers.h"
+#include "proxy/http/grpc.h"
 #include "proxy/http/h1/encoder.h"
 #include "proxy/route/match.h"
 
@@ -31,15 +32,14 @@ Stream::Stream(HcmSession& session, http::ResponseSender& sender)
       loop.timers(),
       [](void* self) { static_cast<Stream*>(self)->on_timeout("stream_idle_timeout", 408, Flag::kStreamIdleTimeout); },
       this);
-  deadline_timer_.init(
+  duration_timer_.init(
+      loop.timers(),
+      [](void* self) { static_cast<Stream*>(self)->on_timeout("max_duration_timeout", 504, Flag::kDurationTimeout); },
+      this);
+  request_timer_.init(
       loop.timers(),
       [](void* self) {
-        auto* stream = static_cast<Stream*>(self);
-        if (!stream->request_ended_ && stream->settings().request_timeout_ms > 0) {
-          stream->on_timeout("request_overall_timeout", 408, Flag::kDownstreamProtocolError);
-        } else {
-          stream->on_timeout("max_duration_timeout", 504, Flag::kDurationTimeout);
-        }
+        static_cast<Stream*>(self)->on_timeout("request_overall_timeout", 408, Flag::kDownstreamProtocolError);
       },
       this);
   stats::Cells& cells = session.cells();
@@ -72,8 +72,8 @@ void Stream::on_request(bool end_stream) {
   idle_ms_ = settings().stream_idle_timeout_ms;
   if (idle_ms_ > 0) idle_timer_.arm(idle_ms_);
   info_.protocol = http::protocol_name(request_.protocol);
-  if (!end_stream && settings().request_timeout_ms > 0) deadline_timer_.arm(settings().request_timeout_ms);
-  else if (settings().max_stream_ms > 0) deadline_timer_.arm(settings().max_stream_ms);
+  if (!end_stream && settings().request_timeout_ms > 0) request_timer_.arm(settings().request_timeout_ms);
+  if (settings().max_stream_ms > 0) duration_timer_.arm(settings().max_stream_ms);
   if (!accept_request()) return;
   if (!resolve_route() || answer_without_upstream()) return;
   start_filters(end_stream);
@@ -90,18 +90,6 @@ bool Stream::accept_request() {
       request_.authority = settings().default_host_http10;
     } else {
       refuse({400, "", "missing_host_header"});
-      return false;
-    }
-  }
-  // ENVOY: Upgrade without Connection: upgrade is just a hop-by-hop field.
-  std::string_view connection;
-  bool upgrade = request_.headers.has(HeaderId::kUpgrade) &&
-                 request_.headers.joined(HeaderId::kConnection, arena_, connection) &&
-                 http::contains_token(connection, "upgrade");
-  if (upgrade) {
-    bool h2c = http::contains_token(request_.headers.get(HeaderId::kUpgrade), "h2c");
-    if (!h2c) {  // ENVOY: h2c is ignored; other upgrades need upgrade_configs, which a later issue brings
-      refuse({403, "", "upgrade_failed"});
       return false;
     }
   }
@@ -143,9 +131,7 @@ bool Stream::resolve_route() {
     config = routes_.get();
   }
   route::Decision decision;
-  // ENVOY: CONNECT needs a connect_matcher, which no route here has.
-  if (config && request_.method != "CONNECT")
-    decision = route::match(*config, request_, arena_, worker().loop.rng().next());
+  if (config) decision = route::match(*config, request_, arena_, worker().loop.rng().next());
   route_ = decision.route;
   if (decision.virtual_host && decision.virtual_host->require_tls != model::VirtualHost::RequireTls::kNone &&
       request_.headers.get(HeaderId::kForwardedProto) != "https") {
@@ -161,12 +147,52 @@ bool Stream::resolve_route() {
     return false;
   }
   info_.route_name = route_->name;
-  if (route_->action && route_->action->idle_timeout_ms) {
-    idle_ms_ = *route_->action->idle_timeout_ms;
-    if (idle_ms_ > 0) idle_timer_.arm(idle_ms_);
-    else idle_timer_.cancel();
+  return !route_->action || accept_action(*route_->action);
+}
+
+// What the route says about this stream before any filter sees it.
+bool Stream::accept_action(const model::RouteAction& action) {
+  if (request_.wants_tunnel()) {
+    if (!upgrade_allowed(action)) {
+      session_.cells().add(settings().stats.rq_ws_on_non_ws_route);
+      refuse({403, "", "upgrade_failed"});
+      return false;
+    }
+    session_.cells().add(settings().stats.cx_upgrades_total);
   }
+  if (action.idle_timeout_ms) {
+    idle_ms_ = *action.idle_timeout_ms;
+    arm(idle_timer_, idle_ms_);
+  }
+  std::optional<uint64_t> limit = action.max_stream_duration_ms;
+  if (action.grpc_timeout_header_max_ms) {
+    // ENVOY: the client's own deadline, if it has one, within the maximum (0: none) and less the offset.
+    auto said = http::grpc_timeout_ms(request_.headers.get(HeaderId::kGrpcTimeout));
+    uint64_t most = *action.grpc_timeout_header_max_ms, offset = action.grpc_timeout_header_offset_ms;
+    if (said) limit = most > 0 ? std::min(most, *said) : *said;
+    if (said && *limit > offset) *limit -= offset;
+  }
+  if (limit) arm(duration_timer_, *limit);
   return true;
+}
+
+void Stream::arm(base::Timer& timer, uint64_t ms) {
+  if (ms > 0) {
+    timer.arm(ms);
+  } else {
+    timer.cancel();
+  }
+}
+
+// The route's word on an upgrade type goes before the connection manager's; what neither names is refused.
+bool Stream::upgrade_allowed(const model::RouteAction& action) const {
+  std::string_view wanted = request_.upgrade.empty() ? std::string_view("connect") : request_.upgrade;
+  for (const auto* configs : {&action.upgrades, &settings().upgrades}) {
+    for (const auto& [type, enabled] : *configs) {
+      if (http::equals_ignore_case(type, wanted)) return enabled;
+    }
+  }
+  return false;
 }
 
 bool Stream::answer_without_upstream() {
@@ -271,7 +297,9 @@ void Stream::on_reset(http::ResetReason reason, std::string_view detail) {
   if (ended_) return;
   sender_ = nullptr;
   session_.cells().add(settings().stats.rq_rx_reset);
-  info_.set(reason == http::ResetReason::kRemoteStream ? Flag::kDownstreamRemoteReset : Flag::kDownstreamTermination);
+  info_.set(reason == http::ResetReason::kRemoteStream    ? Flag::kDownstreamRemoteReset
+            : reason == http::ResetReason::kProtocolError ? Flag::kDownstreamProtocolError
+                                                          : Flag::kDownstreamTermination);
   info_.details = arena_.copy(detail.empty() ? "downstream_remote_disconnect" : detail);
   end();
 }
@@ -313,19 +341,14 @@ void Stream::on_timeout(std::string_view details, uint16_t status, Flag flag) {
     reply.flags = http::flag_bit(flag);
   } else if (flag == Flag::kDurationTimeout) {
     reply.body = "downstream duration timeout";  // ENVOY: without a flag
+    reply.grpc_status = 4;                       // DEADLINE_EXCEEDED
   }
   local_reply(reply);
 }
 
 void Stream::request_done() {
   request_ended_ = true;
-  if (deadline_timer_.armed() && settings().request_timeout_ms > 0) {
-    if (settings().max_stream_ms > 0) {
-      deadline_timer_.arm(settings().max_stream_ms);
-    } else {
-      deadline_timer_.cancel();
-    }
-  }
+  request_timer_.cancel();
 }
 
 void Stream::response_done() { response_ended_ = true; }

@@ -17,6 +17,10 @@ class Stream final : public base::Deferred,
   Stream(HcmSession& session, http::ResponseSender& sender);
   ~Stream() override;
 
+  // ENVOY: ended without an answer within premature_reset_s, in whole seconds.
+  bool premature() const {
+    return info_.response_code == 0 && (info_.end_ns - info_.start_ns) / 1000000000 <= settings().premature_reset_s;
+  }
   // The connection is going: end without answering.
   void connection_ended();
 
@@ -53,6 +57,9 @@ class Stream final : public base::Deferred,
   const Settings& settings() const;
   bool accept_request();
   bool resolve_route();
+  bool accept_action(const model::RouteAction& action);
+  bool upgrade_allowed(const model::RouteAction& action) const;
+  static void arm(base::Timer& timer, uint64_t ms);
   bool answer_without_upstream();
   // Answers and closes: what the client sent leaves no way to go on.
   void refuse(filter::LocalReply reply);
@@ -81,7 +88,7 @@ class Stream final : public base::Deferred,
   size_t at_filter_ = 0;  // the filter that holds the request; filter_count_ when none does
   base::Chain held_;      // body that waits for it
   bool held_end_ = false;
-  base::Timer idle_timer_, deadline_timer_;
+  base::Timer idle_timer_, request_timer_, duration_timer_;
   uint64_t idle_ms_ = 0;
   bool request_ended_ = false;
   bool response_started_ = false;

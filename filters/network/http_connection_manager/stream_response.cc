@@ -87,7 +87,8 @@ void Stream::send_response_trailers(http::HeaderMap& trailers) {
 void Stream::end() {
   ended_ = true;
   idle_timer_.cancel();
-  deadline_timer_.cancel();
+  request_timer_.cancel();
+  duration_timer_.cancel();
   destroy_filters();
   const HcmStats& stats = settings().stats;
   stats::Cells& cells = session_.cells();

@@ -7,7 +7,7 @@ namespace pinnace::http::h1 {
 RequestSender& H1ClientCodec::new_stream(ResponseReceiver& receiver) {
   receiver_ = &receiver;
   state_ = State::kHead;
-  chunked_ = request_done_ = head_request_ = false;
+  chunked_ = request_done_ = head_request_ = tunnel_wanted_ = upgrade_wanted_ = false;
   keep_alive_ = true;
   return *this;
 }
@@ -15,7 +15,9 @@ RequestSender& H1ClientCodec::new_stream(ResponseReceiver& receiver) {
 void H1ClientCodec::send_request(const RequestHead& head, bool end_stream) {
   BodyCoding coding = BodyCoding::kAsIs;
   head_request_ = head.method == "HEAD";
-  if (!head.headers.has(HeaderId::kContentLength)) {
+  tunnel_wanted_ = head.wants_tunnel();
+  upgrade_wanted_ = !head.upgrade.empty();
+  if (!head.headers.has(HeaderId::kContentLength) && !tunnel_wanted_) {
     if (!end_stream) {
       coding = BodyCoding::kChunked;
       chunked_ = true;
@@ -24,7 +26,7 @@ void H1ClientCodec::send_request(const RequestHead& head, bool end_stream) {
       coding = BodyCoding::kZeroLength;
     }
   }
-  connection_.write(encode_request(connection_.loop(), receiver_->arena(), head, coding, false));
+  connection_.write(encode_request(connection_.loop(), receiver_->arena(), head, coding));
   if (end_stream) request_sent();
 }
 
@@ -37,6 +39,7 @@ void H1ClientCodec::send_data(Bytes data, bool end_stream) {
   } else if (chunked_ && end_stream) {
     connection_.write(as_bytes("0\r\n\r\n"));
   }
+  if (end_stream && state_ == State::kTunnel) connection_.shutdown_write();
   if (end_stream) request_sent();
 }
 
@@ -62,6 +65,7 @@ void H1ClientCodec::receive(Bytes in) {
     switch (state_) {
       case State::kHead: more = take_head(in); break;
       case State::kBody: more = take_body(in); break;
+      case State::kTunnel: return receiver_->on_data(in, false);
       case State::kIdle:  // bytes nobody asked for
         state_ = State::kBroken;
         return owner_.on_draining();
@@ -112,7 +116,15 @@ bool H1ClientCodec::begin(std::string_view head) {
     broken(ResetReason::kProtocolError, "");
     return false;
   }
-  if (response.status == 101) {  // nothing that asks for an upgrade is sent yet
+  if (tunnel_wanted_ && opens_tunnel(upgrade_wanted_, response.status)) {
+    // Only the answer that was asked for opens it (CVE-2024-23326). RFC 9110 9.3.6: no framing fields.
+    response.headers.remove(HeaderId::kContentLength);
+    response.headers.remove(HeaderId::kTransferEncoding);
+    state_ = State::kTunnel;
+    receiver_->on_response(response, false);
+    return state_ == State::kTunnel;
+  }
+  if (response.status == 101) {
     broken(ResetReason::kProtocolError, "");
     return false;
   }
@@ -173,7 +185,7 @@ bool H1ClientCodec::take_body(Bytes& in) {
 void H1ClientCodec::response_ended() {
   receiver_ = nullptr;
   // Bytes after the end belong to no request (response splitting): the connection is not used again.
-  bool reusable = keep_alive_ && request_done_ && !extra_;
+  bool reusable = keep_alive_ && request_done_ && !extra_ && !tunnel_wanted_;
   state_ = reusable ? State::kIdle : State::kBroken;
   connection_.set_reading(true);
   owner_.on_stream_end(reusable);
@@ -190,6 +202,11 @@ void H1ClientCodec::receive_eof() {
   if (state_ == State::kBody && body_.framing() == Framing::kUntilClose) {
     ResponseReceiver* receiver = receiver_;
     keep_alive_ = false;
+    response_ended();
+    return receiver->on_data({}, true);
+  }
+  if (state_ == State::kTunnel && receiver_) {
+    ResponseReceiver* receiver = receiver_;
     response_ended();
     return receiver->on_data({}, true);
   }

@@ -33,7 +33,7 @@ class H1ClientCodec final : public ClientCodec, private RequestSender {
   }
 
  private:
-  enum class State : uint8_t { kIdle, kHead, kBody, kBroken };
+  enum class State : uint8_t { kIdle, kHead, kBody, kTunnel, kBroken };
 
   void send_request(const RequestHead& head, bool end_stream) override;
   void send_data(Bytes data, bool end_stream) override;
@@ -60,6 +60,7 @@ class H1ClientCodec final : public ClientCodec, private RequestSender {
   bool chunked_ = false;  // this request's body
   bool request_done_ = false;
   bool head_request_ = false;
+  bool tunnel_wanted_ = false, upgrade_wanted_ = false;
   bool keep_alive_ = true;
   bool extra_ = false;  // input goes on after the current part
 };

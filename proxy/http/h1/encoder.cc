@@ -52,6 +52,26 @@ void put_coding(Writer& writer, BodyCoding coding) {
   if (coding == BodyCoding::kZeroLength) writer.put("content-length: 0\r\n");
 }
 
+void put_upgrade(Writer& writer, std::string_view upgrade) {
+  if (upgrade.empty()) return;
+  writer.put("connection: upgrade\r\n");
+  writer.field("upgrade", upgrade);
+}
+
+// RFC 6455 4.1: 16 random bytes in base64.
+std::string_view websocket_key(base::Rng& rng, char (&out)[25]) {
+  static constexpr char kBase64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  uint64_t bits = 0;
+  for (size_t i = 0; i < 21; i++) {
+    if (i % 10 == 0) bits = rng.next();
+    out[i] = kBase64[bits & 63];
+    bits >>= 6;
+  }
+  out[21] = kBase64[(rng.next() & 3) << 4];  // two bits are left of 128
+  out[22] = out[23] = '=';
+  return {out, 24};
+}
+
 }  // namespace
 
 base::Bytes encode_response(base::EventLoop& loop, base::Arena& arena, const ResponseHead& head, BodyCoding coding,
@@ -73,18 +93,42 @@ base::Bytes encode_response(base::EventLoop& loop, base::Arena& arena, const Res
   return writer.done();
 }
 
-base::Bytes encode_request(base::EventLoop& loop, base::Arena& arena, const RequestHead& head, BodyCoding coding,
-                           bool close) {
+// RFC 9110 7.8 and 9.3.6: neither has a body, so neither says how long one is.
+base::Bytes encode_tunnel_response(base::EventLoop& loop, base::Arena& arena, const ResponseHead& head,
+                                   std::string_view upgrade) {
+  std::string_view reason = reason_phrase(head.status);
+  Writer writer(loop, arena, fields_size(head.headers) + reason.size() + upgrade.size() + 128);
+  char status[4];
+  std::to_chars(status, status + 3, head.status);
+  writer.put("HTTP/1.1 ");
+  writer.put({status, 3});
+  writer.put(" ");
+  writer.put(reason);
+  writer.put("\r\n");
+  for (const Header& field : head.headers) {
+    if (!hop_by_hop(field.id) && field.id != HeaderId::kContentLength) writer.field(field.name, field.value);
+  }
+  put_upgrade(writer, upgrade);
+  writer.put("\r\n");
+  return writer.done();
+}
+
+base::Bytes encode_request(base::EventLoop& loop, base::Arena& arena, const RequestHead& head, BodyCoding coding) {
   Writer writer(loop, arena,
-                fields_size(head.headers) + head.method.size() + head.path.size() + head.authority.size() + 128);
+                fields_size(head.headers) + head.method.size() + head.path.size() + 2 * head.authority.size() +
+                    head.upgrade.size() + 192);
   writer.put(head.method);
   writer.put(" ");
-  writer.put(head.path);
+  writer.put(head.method == "CONNECT" ? head.authority : head.path);
   writer.put(" HTTP/1.1\r\n");
   writer.field("host", head.authority);
   put_fields(writer, head.headers);
   put_coding(writer, coding);
-  if (close) writer.put("connection: close\r\n");
+  put_upgrade(writer, head.upgrade);
+  if (equals_ignore_case(head.upgrade, "websocket") && !head.headers.find("sec-websocket-key")) {
+    char key[25];
+    writer.field("sec-websocket-key", websocket_key(loop.rng(), key));  // RFC 8441 5: HTTP/2 has none
+  }
   writer.put("\r\n");
   return writer.done();
 }

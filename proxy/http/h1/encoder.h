@@ -12,8 +12,10 @@ enum class BodyCoding : uint8_t { kAsIs, kChunked, kZeroLength };
 // `close`: adds "connection: close". The result lives until the dispatch ends.
 base::Bytes encode_response(base::EventLoop& loop, base::Arena& arena, const ResponseHead& head, BodyCoding coding,
                             bool close, bool http10_keep_alive);
-base::Bytes encode_request(base::EventLoop& loop, base::Arena& arena, const RequestHead& head, BodyCoding coding,
-                           bool close);
+// The response that opens a tunnel: 101 with `upgrade`, or the 2xx of a CONNECT with none.
+base::Bytes encode_tunnel_response(base::EventLoop& loop, base::Arena& arena, const ResponseHead& head,
+                                   std::string_view upgrade);
+base::Bytes encode_request(base::EventLoop& loop, base::Arena& arena, const RequestHead& head, BodyCoding coding);
 base::Bytes encode_fields(base::EventLoop& loop, base::Arena& arena, const HeaderMap& fields);
 // "1f4\r\n"
 base::Bytes encode_chunk_size(base::EventLoop& loop, base::Arena& arena, size_t size);

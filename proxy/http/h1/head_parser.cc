@@ -3,6 +3,8 @@
 #include <array>
 #include <cstring>
 
+#include "proxy/http/authority.h"
+
 namespace pinnace::http::h1 {
 namespace {
 
@@ -52,21 +54,6 @@ bool is_method(std::string_view method) {
   return false;
 }
 
-// RFC 3986 3.2 characters, a comma and percent signs included; what a host never holds is refused.
-bool authority_ok(std::string_view authority) {
-  static constexpr auto kAllowed = [] {
-    std::array<bool, 256> table{};
-    for (int c = '0'; c <= '9'; c++) table[c] = true;
-    for (int c = 'a'; c <= 'z'; c++) table[c] = table[c - 32] = true;
-    for (char c : std::string_view("-._~!$&'()*+,;=:@[]%")) table[static_cast<unsigned char>(c)] = true;
-    return table;
-  }();
-  for (unsigned char c : authority) {
-    if (!kAllowed[c]) return false;
-  }
-  return true;
-}
-
 // CONNECT's authority-form: host:port.
 bool is_host_port(std::string_view target) {
   size_t colon = target.rfind(':');
@@ -87,7 +74,8 @@ bool is_host_port(std::string_view target) {
 bool nominates(std::string_view list, std::string_view name) { return contains_token(list, name); }
 
 // One CRLF-ended line from *at; false when the line end is a bare LF or holds another CR.
-// UNLIKE ENVOY: it takes a bare LF (RFC 9112 2.2 lets a recipient); two proxies that disagree on it can be smuggled past.
+// UNLIKE ENVOY: it takes a bare LF (RFC 9112 2.2 lets a recipient); two proxies that disagree on it can be smuggled
+// past.
 bool take_line(char*& at, char* end, std::string_view& line) {
   auto* lf = static_cast<char*>(std::memchr(at, '\n', static_cast<size_t>(end - at)));
   if (!lf || lf == at || lf[-1] != '\r') return false;
@@ -294,6 +282,11 @@ HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, Requ
       return fail("http1.connection_header_rejected");
     }
     if (nominates(list, "host")) out.authority = {};  // ENVOY: it is taken away, and then missing
+    // RFC 9110 7.8: HTTP/1.0 cannot upgrade. ENVOY: h2c is ignored.
+    std::string_view upgrade = out.headers.get(HeaderId::kUpgrade);
+    if (!http10 && out.method != "CONNECT" && nominates(list, "upgrade") && !contains_token(upgrade, "h2c")) {
+      out.upgrade = upgrade;
+    }
   }
   out.headers.remove(HeaderId::kHost);
 

@@ -22,6 +22,12 @@ size_t H1ServerCodec::consume(Bytes data) {
       case State::kHead: more = take_head(in); break;
       case State::kBody: more = take_body(in); break;
       case State::kWaiting: more = false; break;
+      case State::kTunnelWait:
+        if (!in.empty()) refuse_early_data();
+        return data.size();
+      case State::kTunnel:
+        if (!in.empty()) receiver_->on_data(in, false);
+        return data.size();
       case State::kClosing: return data.size();
     }
   }
@@ -39,7 +45,7 @@ bool H1ServerCodec::take_head(Bytes& in) {
     size_t end = find_head_end(text, scanned);
     if (end > 0) {
       in = in.subspan(end);
-      begin(text.substr(0, end));
+      begin(text.substr(0, end), !in.empty());
       return true;
     }
     scanned_ = scanned;
@@ -54,7 +60,7 @@ bool H1ServerCodec::take_head(Bytes& in) {
       in = in.subspan(end - before);
       std::string whole = std::move(partial_);
       partial_ = {};
-      begin(std::string_view(whole).substr(0, end));
+      begin(std::string_view(whole).substr(0, end), !in.empty());
       return true;
     }
     in = {};
@@ -67,7 +73,7 @@ bool H1ServerCodec::take_head(Bytes& in) {
   return false;
 }
 
-void H1ServerCodec::begin(std::string_view head) {
+void H1ServerCodec::begin(std::string_view head, bool more) {
   receiver_ = &owner_.new_stream(*this);
   response_started_ = false;
   chunked_ = false;
@@ -92,6 +98,16 @@ void H1ServerCodec::begin(std::string_view head) {
     state_ = State::kClosing;
     close_ = true;
     return receiver_->on_bad_request(status, result.detail);
+  }
+  if (request.wants_tunnel()) {
+    upgrade_ = request.upgrade;
+    close_ = true;  // whatever the answer is, no other request follows
+    if (more || result.info.framing != Framing::kNone) {
+      state_ = State::kClosing;
+      return receiver_->on_bad_request(400, more ? "http1.data_before_tunnel" : "http1.body_disallowed");
+    }
+    state_ = State::kTunnelWait;
+    return receiver_->on_request(false);
   }
   close_ = !result.info.keep_alive;
   body_.start(result.info);
@@ -151,7 +167,18 @@ void H1ServerCodec::reject_partial_head(uint16_t status, std::string_view detail
   if (state_ == State::kHead && !partial_.empty()) refuse(status, detail);
 }
 
-void H1ServerCodec::receive_eof() { connection_lost("downstream_remote_disconnect"); }
+// Bytes for a tunnel that is not open are nobody's (CVE-2025-64763).
+void H1ServerCodec::refuse_early_data() {
+  RequestReceiver* receiver = std::exchange(receiver_, nullptr);
+  state_ = State::kClosing;
+  if (receiver) receiver->on_reset(ResetReason::kProtocolError, "http1.data_before_tunnel");
+  owner_.on_codec_done();
+}
+
+void H1ServerCodec::receive_eof() {
+  if (state_ == State::kTunnel && receiver_) return receiver_->on_data({}, true);
+  connection_lost("downstream_remote_disconnect");
+}
 
 void H1ServerCodec::connection_lost(std::string_view detail) {
   // Half a head is a request too, for who reads the log.
@@ -181,6 +208,11 @@ void H1ServerCodec::send_informational(const ResponseHead& head) {
 void H1ServerCodec::send_response(const ResponseHead& head, bool end_stream) {
   if (!receiver_) return;
   response_started_ = true;
+  if (state_ == State::kTunnelWait && !end_stream && opens_tunnel(!upgrade_.empty(), head.status)) {
+    state_ = State::kTunnel;
+    connection_.write(encode_tunnel_response(connection_.loop(), receiver_->arena(), head, upgrade_));
+    return;
+  }
   BodyCoding coding = BodyCoding::kAsIs;
   bool no_body = bodiless(head.status, head_request_);
   bool has_length = head.headers.has(HeaderId::kContentLength);

@@ -27,10 +27,21 @@ class H1ServerCodec final : public ServerCodec, private ResponseSender, private 
   void connection_writable() override;
   void start_drain() override { draining_ = true; }
   bool idle() const override { return state_ == State::kHead && partial_.empty() && pending_.empty(); }
+  void abandon() override {
+    receiver_ = nullptr;
+    state_ = State::kClosing;
+  }
   void reject_partial_head(uint16_t status, std::string_view detail) override;
 
  private:
-  enum class State : uint8_t { kHead, kBody, kWaiting, kClosing };
+  enum class State : uint8_t {
+    kHead,
+    kBody,
+    kWaiting,     // for the response; what comes is the next request
+    kTunnelWait,  // for the response that opens the tunnel; nothing may come
+    kTunnel,      // bytes, both ways
+    kClosing,
+  };
 
   void send_informational(const ResponseHead& head) override;
   void send_response(const ResponseHead& head, bool end_stream) override;
@@ -43,7 +54,9 @@ class H1ServerCodec final : public ServerCodec, private ResponseSender, private 
 
   size_t consume(Bytes data);
   bool take_head(Bytes& in);
-  void begin(std::string_view head);
+  // `more`: input goes on after the head.
+  void begin(std::string_view head, bool more);
+  void refuse_early_data();
   bool take_body(Bytes& in);
   void refuse(uint16_t status, std::string_view detail);
   void request_ended();
@@ -67,6 +80,7 @@ class H1ServerCodec final : public ServerCodec, private ResponseSender, private 
   bool response_started_ = false;
   bool head_request_ = false;
   bool http10_ = false;
+  std::string_view upgrade_;  // of the request; the stream's arena
 };
 
 }  // namespace pinnace::http::h1

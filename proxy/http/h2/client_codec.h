@@ -4,12 +4,14 @@
 #include <memory>
 
 #include "proxy/http/codec.h"
-#include "proxy/model/cluster.h"
+#include "proxy/http/h1/client_codec.h"
+#include "proxy/model/http2.h"
 #include "proxy/net/connection.h"
 
 namespace pinnace::http::h2 {
 
+// `limits`: of response heads, the same as for h1.
 std::unique_ptr<ClientCodec> make_client_codec(net::Connection& connection, ClientCodec::Owner& owner,
-                                               const model::Http2Settings& settings);
+                                               const model::Http2Settings& settings, const h1::ClientSettings& limits);
 
 }  // namespace pinnace::http::h2

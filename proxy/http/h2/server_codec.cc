@@ -2,20 +2,23 @@
 
 #include <charconv>
 
+#include "proxy/base/recycled.h"
+#include "proxy/http/authority.h"
+#include "proxy/http/h2/head_collector.h"
 #include "proxy/http/h2/session.h"
 
 namespace pinnace::http::h2 {
 namespace {
 
-class ServerStream final : public StreamBase, public ResponseSender {
+class ServerStream final : public StreamBase, public base::Recycled<ServerStream, 1024>, public ResponseSender {
  public:
-  ServerStream(Session& session, int32_t id) : StreamBase(session, id) {}
+  explicit ServerStream(Session& session) : StreamBase(session) {}
 
   StreamReceiver* receiver() override { return receiver_; }
-  void closed(uint32_t error_code) override {
-    if (RequestReceiver* receiver = std::exchange(receiver_, nullptr)) {
-      receiver->on_reset(ResetReason::kRemoteStream, error_code == NGHTTP2_NO_ERROR ? "" : "http2.remote_reset");
-    }
+  void closed(uint32_t) override { drop(ResetReason::kRemoteStream, "http2.remote_reset"); }
+  void drop(ResetReason reason, std::string_view detail) {
+    dead_ = true;
+    if (RequestReceiver* receiver = std::exchange(receiver_, nullptr)) receiver->on_reset(reason, detail);
   }
   // The response is out while the request is not all in: the client may stop sending (RFC 9113 8.1).
   void output_ended() override {
@@ -23,17 +26,19 @@ class ServerStream final : public StreamBase, public ResponseSender {
   }
 
   void send_informational(const ResponseHead& head) override {
+    if (dead_) return;
     char status[3];
-    std::vector<nghttp2_nv> fields = head_fields(head, status);
+    auto& fields = head_fields(head, head.status, status);
     nghttp2_submit_headers(session_.native(), NGHTTP2_FLAG_NONE, id_, nullptr, fields.data(), fields.size(), nullptr);
     session_.flush_later();
   }
   void send_response(const ResponseHead& head, bool end_stream) override {
     if (dead_) return;
+    if (tunnel_ && !end_stream && opens_tunnel(upgrade_, head.status)) open_ = true;
     char status[3];
-    std::vector<nghttp2_nv> fields = head_fields(head, status);
-    nghttp2_data_provider provider = session_.provider(*this);
-    nghttp2_submit_response(session_.native(), id_, fields.data(), fields.size(), end_stream ? nullptr : &provider);
+    auto& fields = head_fields(head, head.status == 101 ? 200 : head.status, status);  // RFC 8441 5
+    nghttp2_data_provider body = provider();
+    nghttp2_submit_response(session_.native(), id_, fields.data(), fields.size(), end_stream ? nullptr : &body);
     if (end_stream) receiver_ = nullptr;
     session_.flush_later();
   }
@@ -52,53 +57,72 @@ class ServerStream final : public StreamBase, public ResponseSender {
   bool blocked() const override { return output_blocked(); }
   void set_reading(bool on) override { allow_reading(on); }
 
+  void request_head_done(const RequestHead& head) {
+    tunnel_ = head.wants_tunnel();
+    upgrade_ = !head.upgrade.empty();
+  }
+  // Bytes for a tunnel that is not open are nobody's (CVE-2025-64763).
+  bool early_data() const { return tunnel_ && !open_; }
+  void refuse_early_data() {
+    RequestReceiver* receiver = std::exchange(receiver_, nullptr);
+    stop(NGHTTP2_PROTOCOL_ERROR);
+    if (receiver) receiver->on_reset(ResetReason::kProtocolError, "http2.data_before_tunnel");
+  }
+
   RequestReceiver* receiver_ = nullptr;
-  size_t head_bytes_ = 0;
+  HeadCollector collected_;
   bool head_done_ = false;
-  bool too_large_ = false;
   bool request_ended_ = false;
 
  private:
-  static std::vector<nghttp2_nv> head_fields(const ResponseHead& head, char (&status)[3]) {
-    std::vector<nghttp2_nv> fields;
-    fields.reserve(head.headers.size() + 1);
-    std::to_chars(status, status + 3, head.status);
+  static std::vector<nghttp2_nv>& head_fields(const ResponseHead& head, uint16_t code, char (&status)[3]) {
+    auto& fields = field_scratch();
+    std::to_chars(status, status + 3, code);
     fields.push_back(field(":status", {status, 3}));
     append_fields(head.headers, fields);
     return fields;
   }
+
+  bool tunnel_ = false, upgrade_ = false, open_ = false;
 };
 
 class H2ServerCodec final : public ServerCodec, public Session {
  public:
   H2ServerCodec(net::Connection& connection, Owner& owner, const model::Http2Settings& settings,
                 const h1::ServerSettings& limits)
-      : Session(connection, true, settings), owner_(owner), limits_(limits) {}
+      : Session(connection, Side::kServer, settings, limits.max_head_bytes),
+        owner_(owner),
+        limits_{limits.max_head_bytes, limits.limits.max_headers} {}
 
   Protocol protocol() const override { return Protocol::kHttp2; }
   void receive(Bytes data) override {
-    if (!feed(data)) finish();
-    else if (draining_ && stream_count() == 0) finish();
+    if (!feed(data)) fail(ResetReason::kProtocolError, fault());
   }
   void receive_eof() override { connection_lost("downstream_remote_disconnect"); }
-  void connection_lost(std::string_view detail) override {
-    each([&](StreamBase& stream) {
-      auto& s = static_cast<ServerStream&>(stream);
-      s.dead_now();
-      if (RequestReceiver* receiver = std::exchange(s.receiver_, nullptr))
-        receiver->on_reset(ResetReason::kPeerClosed, detail);
-    });
-    finish();
-  }
-  void connection_writable() override { resume_outputs(); }
+  void connection_lost(std::string_view detail) override { fail(ResetReason::kPeerClosed, detail); }
+  void connection_writable() override { flush_later(); }
   void start_drain() override {
     if (std::exchange(draining_, true)) return;
+    nghttp2_submit_shutdown_notice(native());
+    flush_later();
+  }
+  // After the last GOAWAY the connection ends with its last stream (on_over()).
+  void finish_drain() override {
+    draining_ = true;
     nghttp2_submit_goaway(native(), NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(native()),
                           NGHTTP2_NO_ERROR, nullptr, 0);
-    flush_later();
-    if (stream_count() == 0) finish();
+    if (can_pump()) {
+      flush();
+    } else {
+      flush_later();
+    }
   }
   bool idle() const override { return stream_count() == 0; }
+  void abandon() override {
+    finished_ = true;
+    abandon_session();
+    each([](StreamBase& stream) { static_cast<ServerStream&>(stream).receiver_ = nullptr; });
+  }
   void reject_partial_head(uint16_t, std::string_view) override {}
 
  private:
@@ -106,48 +130,33 @@ class H2ServerCodec final : public ServerCodec, public Session {
 
   int on_begin_headers(const nghttp2_frame& frame) override {
     if (frame.hd.type != NGHTTP2_HEADERS || frame.headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-    auto fresh = std::make_unique<ServerStream>(*this, frame.hd.stream_id);
+    auto* fresh = new ServerStream(*this);
+    add(*fresh, frame.hd.stream_id);
     fresh->receiver_ = &owner_.new_stream(*fresh);
     fresh->receiver_->request().protocol = Protocol::kHttp2;
-    add(std::move(fresh));
     return 0;
   }
 
   int on_header(const nghttp2_frame& frame, std::string_view name, std::string_view value) override {
     ServerStream* s = stream(frame.hd.stream_id);
     if (!s || !s->receiver_) return 0;
-    // CVE-2026-47774: what counts is the decoded size and the number of fields, cookie crumbs included.
-    s->head_bytes_ += name.size() + value.size() + 32;
-    base::Arena& arena = s->receiver_->arena();
-    RequestHead& head = s->receiver_->request();
-    HeaderMap& headers = s->head_done_ ? s->receiver_->request_trailers() : head.headers;
-    if (s->head_bytes_ > limits_.max_head_bytes || headers.size() >= limits_.limits.max_headers) {
-      s->too_large_ = true;
+    if (!s->collected_.admit(name, value, limits_)) {
+      // A head is answered 431 when it is whole; for trailers there is no answer left.
       return s->head_done_ ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
     }
-    if (name[0] == ':') {
-      std::string_view copy = arena.copy(value);
-      if (name == ":method") head.method = copy;
-      else if (name == ":path") head.path = copy;
-      else if (name == ":authority") head.authority = copy;
-      else if (name == ":scheme") head.scheme = copy;
-      return 0;
-    }
-    HeaderId id = header_id(name);
-    if (id == HeaderId::kHost) {
-      if (head.authority.empty()) head.authority = arena.copy(value);
-    } else if (id == HeaderId::kCookie && headers.has(id)) {
-      headers.append_to(id, "; ", value);  // RFC 9113 8.2.3
+    if (s->head_done_) {
+      s->receiver_->request_trailers().add_copy(name, value);
     } else {
-      headers.add_copy(name, value);
+      s->collected_.take(s->receiver_->request(), name, value);
     }
     return 0;
   }
 
   void on_frame(const nghttp2_frame& frame) override {
+    if (frame.hd.type != NGHTTP2_HEADERS && frame.hd.type != NGHTTP2_DATA) return;
     ServerStream* s = stream(frame.hd.stream_id);
+    if (!s) return;
     bool end = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (!s || (frame.hd.type != NGHTTP2_HEADERS && frame.hd.type != NGHTTP2_DATA)) return;
     if (end) s->request_ended_ = true;
     RequestReceiver* receiver = s->receiver_;
     if (!receiver) return;
@@ -155,22 +164,37 @@ class H2ServerCodec final : public ServerCodec, public Session {
       if (end) receiver->on_data({}, true);
       return;
     }
-    if (!std::exchange(s->head_done_, true)) {
-      if (s->too_large_) return receiver->on_bad_request(431, "http2.too_many_headers");
-      return receiver->on_request(end);
-    }
+    if (!std::exchange(s->head_done_, true)) return begin(*s, *receiver, end);
     receiver->on_trailers(receiver->request_trailers());
   }
 
-  void on_over() override { finish(); }
+  void begin(ServerStream& s, RequestReceiver& receiver, bool end) {
+    bool fits = s.collected_.fits();
+    s.collected_.finish(receiver.request());
+    s.request_head_done(receiver.request());
+    if (!fits) return receiver.on_bad_request(431, "http2.too_many_headers");
+    if (!authority_ok(receiver.request().authority)) return receiver.on_bad_request(400, "http.invalid_authority");
+    receiver.on_request(end);
+  }
 
-  void finish() {
+  bool on_early_data(StreamBase& stream) override {
+    auto& s = static_cast<ServerStream&>(stream);
+    if (!s.early_data()) return false;
+    s.refuse_early_data();
+    return true;
+  }
+
+  void on_over() override { fail(ResetReason::kPeerClosed, fault()); }
+
+  // Ends every stream and then the connection.
+  void fail(ResetReason reason, std::string_view detail) {
     if (std::exchange(finished_, true)) return;
+    each([&](StreamBase& stream) { static_cast<ServerStream&>(stream).drop(reason, detail); });
     owner_.on_codec_done();
   }
 
   Owner& owner_;
-  const h1::ServerSettings& limits_;
+  const HeadLimits limits_;
   bool draining_ = false;
   bool finished_ = false;
 };

@@ -5,7 +5,7 @@
 
 #include "proxy/http/codec.h"
 #include "proxy/http/h1/server_codec.h"
-#include "proxy/model/cluster.h"
+#include "proxy/model/http2.h"
 #include "proxy/net/connection.h"
 
 namespace pinnace::http::h2 {

@@ -5,46 +5,30 @@
 
 namespace pinnace::http::h2 {
 
-StreamBase::StreamBase(Session& session, int32_t id) : session_(session), id_(id), body_(session.blocks()) {}
+namespace {
 
-void StreamBase::queue(Bytes data, bool end) {
-  if (dead_) return;
-  body_.append(data);
-  if (end) end_ = true;
-  if (output_blocked()) was_blocked_ = true;
-  if (std::exchange(deferred_, false)) nghttp2_session_resume_data(session_.native(), id_);
-  session_.flush_later();
+// The largest frame made here with its header: nghttp2 fills frames of 16 KiB at most.
+constexpr size_t kMaxMade = 16 * 1024 + 16;
+
+// Used when the turn's memory is: written and sent at once.
+uint8_t* spill() {
+  static thread_local std::unique_ptr<uint8_t[]> memory = std::make_unique<uint8_t[]>(kMaxMade);
+  return memory.get();
 }
 
-// They go out when the body has; the data provider submits them. Copied: the sender's arena may be gone by then.
-void StreamBase::queue_trailers(const HeaderMap& trailers) {
-  if (dead_) return;
-  trailers_.clear();
-  for (const Header& header : trailers) trailers_.emplace_back(header.name, header.value);
-  has_trailers_ = true;
-  end_ = true;
-  if (std::exchange(deferred_, false)) nghttp2_session_resume_data(session_.native(), id_);
-  session_.flush_later();
-}
-
-void StreamBase::stop(uint32_t error_code) {
-  if (dead_) return;
-  dead_ = true;
-  body_.clear();
-  nghttp2_submit_rst_stream(session_.native(), NGHTTP2_FLAG_NONE, id_, error_code);
-  session_.flush_later();
-}
-
-void StreamBase::allow_reading(bool on) {
-  reading_ = on;
-  if (!on || unconsumed_ == 0 || dead_) return;
-  nghttp2_session_consume_stream(session_.native(), id_, std::exchange(unconsumed_, 0));
-  session_.flush_later();
-}
+}  // namespace
 
 struct Session::Callbacks {
   static Session& of(void* user) { return *static_cast<Session*>(user); }
 
+  static int begin_frame(nghttp2_session*, const nghttp2_frame_hd* hd, void* user) {
+    Session& session = of(user);
+    if (session.over_) return NGHTTP2_ERR_CALLBACK_FAILURE;
+    const char* fault = session.guard_.frame_received(hd->type, hd->flags, hd->length);
+    if (!fault) return 0;
+    session.fault_ = fault;
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+  }
   static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     return of(user).on_begin_headers(*frame);
   }
@@ -54,21 +38,39 @@ struct Session::Callbacks {
                               {reinterpret_cast<const char*>(value), value_size});
   }
   static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) {
-    of(user).on_frame(*frame);
+    Session& session = of(user);
+    if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && session.ping_sent_) {
+      session.ping_sent_ = false;
+      session.arm_ping();
+    }
+    session.on_frame(*frame);
     return 0;
   }
-  static int data(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* bytes, size_t size, void* user) {
-    StreamBase* stream = of(user).find(id);
+  static int data(nghttp2_session* native, uint8_t, int32_t id, const uint8_t* bytes, size_t size, void* user) {
+    Session& session = of(user);
+    StreamBase* stream = session.find(id);
     // The connection's window never waits for one slow stream.
-    nghttp2_session_consume_connection(session, size);
-    if (!stream || stream->dead_ || !stream->receiver()) {
-      nghttp2_session_consume_stream(session, id, size);
+    nghttp2_session_consume_connection(native, size);
+    if (!stream || stream->dead_ || !stream->receiver() || session.on_early_data(*stream)) {
+      nghttp2_session_consume_stream(native, id, size);
       return 0;
     }
     stream->unconsumed_ += size;
     stream->receiver()->on_data({bytes, size}, false);
     if (stream->reading_ && !stream->dead_)
-      nghttp2_session_consume_stream(session, id, std::exchange(stream->unconsumed_, 0));
+      nghttp2_session_consume_stream(native, id, std::exchange(stream->unconsumed_, 0));
+    return 0;
+  }
+  // A DATA frame of StreamBase::read_length(): its header, then the stream's bytes.
+  static int send_data(nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t size, nghttp2_data_source* source,
+                       void* user) {
+    Session& session = of(user);
+    if (session.connection_.write_blocked()) return NGHTTP2_ERR_WOULDBLOCK;  // asked again when there is room
+    uint8_t* to = session.reserve(9 + size);
+    std::memcpy(to, head, 9);
+    static_cast<StreamBase*>(source->ptr)->copy_to(to + 9, size);
+    session.written(9 + size);
+    session.guard_.data_sent();
     return 0;
   }
   static int frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) {
@@ -79,152 +81,214 @@ struct Session::Callbacks {
   }
   static int stream_close(nghttp2_session*, int32_t id, uint32_t error_code, void* user) {
     Session& session = of(user);
-    auto found = session.streams_.find(id);
-    if (found == session.streams_.end()) return 0;
-    std::unique_ptr<StreamBase> stream = std::move(found->second);
-    session.streams_.erase(found);
+    StreamBase* stream = session.find(id);
+    if (!stream) return 0;
     stream->dead_ = true;
+    stream->unlink();
+    session.stream_count_--;
     stream->closed(error_code);
-    session.connection_.loop().destroy_later(std::move(stream));
+    session.connection_.loop().destroy_later(std::unique_ptr<base::Deferred>(stream));
     return 0;
   }
 };
 
-Session::Session(net::Connection& connection, bool server, const model::Http2Settings& settings)
-    : connection_(connection) {
+Session::Session(net::Connection& connection, Side side, const model::Http2Settings& settings, uint32_t max_head_bytes)
+    : connection_(connection), settings_(settings), guard_(settings), last_active_ms_(connection.loop().now_ms()) {
   nghttp2_session_callbacks* callbacks;
   nghttp2_session_callbacks_new(&callbacks);
+  nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, Callbacks::begin_frame);
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::begin_headers);
   nghttp2_session_callbacks_set_on_header_callback(callbacks, Callbacks::header);
   nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::frame_recv);
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::data);
+  nghttp2_session_callbacks_set_send_data_callback(callbacks, Callbacks::send_data);
   nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, Callbacks::frame_send);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::stream_close);
   nghttp2_option* options;
   nghttp2_option_new(&options);
   nghttp2_option_set_no_auto_window_update(options, 1);
-  nghttp2_option_set_max_outbound_ack(options, 1000);
-  // Debian's default (1,000 and 33 a second) ends connections of gRPC clients that cancel a lot.
+  nghttp2_option_set_max_outbound_ack(options, settings.max_outbound_control_frames);
+  // Debian's default (1,000 and 33 a second) ends connections of gRPC clients that cancel a lot; the connection manager
+  // counts resets that come too soon.
   nghttp2_option_set_stream_reset_rate_limit(options, 10000, 1000);
-  if (server) {
+  nghttp2_option_set_max_continuations(options, 8 + max_head_bytes / (16 * 1024));
+  nghttp2_option_set_max_send_header_block_length(options, 16 * 1024 * 1024);
+  if (side == Side::kServer) {
     nghttp2_session_server_new2(&session_, callbacks, this, options);
   } else {
     nghttp2_session_client_new2(&session_, callbacks, this, options);
   }
   nghttp2_option_del(options);
   nghttp2_session_callbacks_del(callbacks);
-  nghttp2_settings_entry entries[] = {
+  if (!session_) throw std::bad_alloc();
+  nghttp2_settings_entry entries[5] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.max_concurrent_streams},
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.initial_stream_window},
       {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, settings.header_table_size},
-      {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
   };
-  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries, server ? 3 : 4);
+  size_t count = 3;
+  if (side == Side::kClient) entries[count++] = {NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
+  if (settings.allow_connect) entries[count++] = {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1};
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries, count);
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
                                         static_cast<int32_t>(settings.initial_connection_window));
+  ping_timer_.init(
+      connection.loop().timers(), [](void* self) { static_cast<Session*>(self)->on_ping_timer(); }, this);
+  arm_ping();
   flush_later();
 }
 
 Session::~Session() {
   // Streams that nghttp2 still knows are dropped silently: their owners have been told before.
-  streams_.clear();
+  while (StreamBase* stream = streams_.pop_front()) delete stream;
   nghttp2_session_del(session_);
 }
 
-StreamBase* Session::find(int32_t id) const {
-  auto found = streams_.find(id);
-  return found == streams_.end() ? nullptr : found->second.get();
+void Session::add(StreamBase& stream, int32_t id) {
+  stream.id_ = id;
+  nghttp2_session_set_stream_user_data(session_, id, &stream);
+  streams_.push_back(stream);
+  stream_count_++;
+  guard_.stream_opened();
 }
 
-void Session::add(std::unique_ptr<StreamBase> stream) {
-  int32_t id = stream->id();
-  streams_.emplace(id, std::move(stream));
+void Session::discard(StreamBase& stream) {
+  stream.dead_ = true;
+  connection_.loop().destroy_later(std::unique_ptr<base::Deferred>(&stream));
 }
 
 bool Session::feed(Bytes data) {
+  if (over_) return false;
+  last_active_ms_ = connection_.loop().now_ms();
+  in_nghttp2_ = true;
   ssize_t used = nghttp2_session_mem_recv(session_, data.data(), data.size());
+  in_nghttp2_ = false;
+  if (over_) return true;  // its owner has closed the connection meanwhile
+  if (used < 0 && !fault_.empty()) {
+    nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
+  } else if (used < 0 && fault_.empty()) {
+    fault_ = used == NGHTTP2_ERR_FLOODED ? "http2.outbound_control_frames_flood" : "http2.protocol_error";
+  }
+  if (used < 0) {
+    flush();
+    return false;
+  }
+  check_outbound();
   flush_later();
-  return used >= 0;
+  return fault_.empty();
+}
+
+// Frames that the peer makes us queue and does not read.
+void Session::check_outbound() {
+  if (nghttp2_session_get_outbound_queue_size(session_) <= settings_.max_outbound_frames) return;
+  fault_ = "http2.outbound_frames_flood";
 }
 
 void Session::flush_later() {
   if (!linked()) connection_.loop().write_later(*this);
 }
 
-// Everything nghttp2 has to say, gathered; stops when the socket is behind, and goes on when it has caught up.
-void Session::flush() {
-  constexpr size_t kGather = 16 * 1024;
-  uint8_t* memory = nullptr;
-  size_t filled = 0;
-  auto emit = [&] {
-    if (filled > 0) connection_.write({memory, filled});
-    memory = nullptr;
-    filled = 0;
-  };
+// Room for one frame, contiguous.
+uint8_t* Session::reserve(size_t size) {
+  if (gather_ && gather_end_ + size > kGather) {
+    emit();
+    gather_ = nullptr;
+  }
+  if (!gather_) {
+    gather_ = connection_.loop().turn_memory(kGather);
+    gather_begin_ = gather_end_ = 0;
+  }
+  return gather_ ? gather_ + gather_end_ : spill();
+}
+
+void Session::written(size_t size) {
+  if (gather_) {
+    gather_end_ += size;
+    return;
+  }
+  connection_.write({spill(), size});
+  connection_.flush();
+}
+
+void Session::emit() {
+  if (gather_end_ > gather_begin_) connection_.write({gather_ + gather_begin_, gather_end_ - gather_begin_});
+  gather_begin_ = gather_end_;
+}
+
+void Session::pump() {
+  in_nghttp2_ = true;
   while (!connection_.write_blocked()) {
     const uint8_t* bytes = nullptr;
     ssize_t n = nghttp2_session_mem_send(session_, &bytes);
-    if (n <= 0) break;
-    auto size = static_cast<size_t>(n);
-    if (filled + size > kGather) emit();
-    if (!memory) memory = connection_.loop().turn_memory(std::max(kGather, size));
-    if (!memory) {  // the turn's memory is used up: send at once
-      connection_.write({bytes, size});
-      connection_.flush();
-      continue;
+    if (n <= 0) break;  // nothing is due, or send_data() has taken it all
+    for (auto left = static_cast<size_t>(n); left > 0;) {
+      size_t part = std::min(left, kMaxMade);
+      std::memcpy(reserve(part), bytes, part);
+      written(part);
+      bytes += part;
+      left -= part;
     }
-    std::memcpy(memory + filled, bytes, size);
-    filled += size;
-    if (filled >= kGather) emit();
   }
+  in_nghttp2_ = false;
+}
+
+void Session::flush() {
+  if (over_) return;
+  pump();
   emit();
-  if (!over_ && nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) {
-    over_ = true;
-    on_over();
+  gather_ = nullptr;  // it is the turn's
+  gather_begin_ = gather_end_ = 0;
+  if (std::exchange(unblocked_, false)) {
+    each([](StreamBase& stream) {
+      if (!std::exchange(stream.unblocked_, false) || stream.dead_) return;
+      if (StreamReceiver* receiver = stream.receiver()) receiver->on_writable();
+    });
   }
+  if (over_) return;
+  if (nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) end_over({});
 }
 
-nghttp2_data_provider Session::provider(StreamBase& stream) {
-  nghttp2_data_provider provider;
-  provider.source.ptr = &stream;
-  provider.read_callback = [](nghttp2_session*, int32_t, uint8_t* to, size_t room, uint32_t* flags,
-                              nghttp2_data_source* source, void* user) -> ssize_t {
-    return Callbacks::of(user).read_body(*static_cast<StreamBase*>(source->ptr), to, room, flags);
-  };
-  return provider;
+void Session::end_over(std::string_view fault) {
+  if (std::exchange(over_, true)) return;
+  if (!fault.empty()) fault_ = fault;
+  ping_timer_.cancel();
+  on_over();
 }
 
-ssize_t Session::read_body(StreamBase& stream, uint8_t* to, size_t room, uint32_t* flags) {
-  size_t copied = 0;
-  while (copied < room && !stream.body_.empty()) {
-    Bytes front = stream.body_.front();
-    size_t n = std::min(front.size(), room - copied);
-    std::memcpy(to + copied, front.data(), n);
-    stream.body_.drain(n);
-    copied += n;
-  }
-  if (stream.was_blocked_ && stream.body_.size() < StreamBase::kHighWatermark / 2) {
-    stream.was_blocked_ = false;
-    if (stream.receiver()) stream.receiver()->on_writable();
-  }
-  if (stream.body_.empty() && stream.end_) {
-    *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (std::exchange(stream.has_trailers_, false)) {
-      *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-      std::vector<nghttp2_nv> fields;
-      for (const auto& [name, value] : stream.trailers_) fields.push_back(field(name, value));
-      nghttp2_submit_trailer(session_, stream.id(), fields.data(), fields.size());
-    }
-    return static_cast<ssize_t>(copied);
-  }
-  if (copied == 0) {
-    stream.deferred_ = true;
-    return NGHTTP2_ERR_DEFERRED;
-  }
-  return static_cast<ssize_t>(copied);
+void Session::unblock_later(StreamBase& stream) {
+  stream.unblocked_ = true;
+  unblocked_ = true;
+  flush_later();
 }
 
-void Session::resume_outputs() { flush_later(); }
+void Session::note_activity() {
+  uint64_t now = connection_.loop().now_ms();
+  uint64_t idle = settings_.keepalive.idle_ms;
+  if (idle > 0 && now - last_active_ms_ >= idle && !ping_sent_) send_ping();
+  last_active_ms_ = now;
+}
+
+void Session::arm_ping() {
+  const model::Http2Keepalive& keepalive = settings_.keepalive;
+  if (keepalive.interval_ms == 0) {
+    ping_timer_.cancel();
+    return;
+  }
+  uint64_t jitter = keepalive.interval_ms * keepalive.jitter_percent / 100;
+  ping_timer_.arm(keepalive.interval_ms + (jitter > 0 ? connection_.loop().rng().below(jitter) : 0));
+}
+
+void Session::send_ping() {
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+  ping_sent_ = true;
+  ping_timer_.arm(settings_.keepalive.timeout_ms);
+  flush_later();
+}
+
+void Session::on_ping_timer() {
+  if (ping_sent_) return end_over("http2.ping_timeout");
+  send_ping();
+}
 
 nghttp2_nv field(std::string_view name, std::string_view value) {
   auto bytes = [](std::string_view text) { return reinterpret_cast<uint8_t*>(const_cast<char*>(text.data())); };
@@ -243,6 +307,12 @@ void append_fields(const HeaderMap& headers, std::vector<nghttp2_nv>& out) {
       default: out.push_back(field(header.name, header.value));
     }
   }
+}
+
+std::vector<nghttp2_nv>& field_scratch() {
+  static thread_local std::vector<nghttp2_nv> scratch;
+  scratch.clear();
+  return scratch;
 }
 
 }  // namespace pinnace::http::h2

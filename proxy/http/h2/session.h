@@ -1,107 +1,111 @@
-// Session: what the two ends of an HTTP/2 connection (RFC 9113) share on nghttp2: feeding it bytes, gathering what it
-// has to send once per turn, streams with bounded output, and flow control that follows the receiver. THREAD, LIFETIME:
-// its connection's. A stream is destroyed at the end of the turn in which nghttp2 closed it.
+// Session: what the two ends of an HTTP/2 connection (RFC 9113) share on nghttp2: feeding it bytes, gathering the
+// frames it makes and writing them once a turn, the limits on what a peer may make us do, and PING keep-alive. THREAD,
+// LIFETIME: its connection's. ERRORS: fault() names the limit or rule that ended it.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
 
-#include <memory>
-#include <string>
-#include <unordered_map>
+#include <string_view>
 #include <vector>
 
-#include "proxy/http/codec.h"
-#include "proxy/model/cluster.h"
+#include "proxy/http/h2/flood_guard.h"
+#include "proxy/http/h2/stream.h"
 #include "proxy/net/connection.h"
 
 namespace pinnace::http::h2 {
 
-class Session;
-
-// One stream: what waits to be sent on it and how far its receiver lets the peer go.
-class StreamBase : public base::Deferred {
- public:
-  static constexpr size_t kHighWatermark = 256 * 1024;
-
-  StreamBase(Session& session, int32_t id);
-
-  int32_t id() const { return id_; }
-  // The connection is gone: nothing more is sent.
-  void dead_now() { dead_ = true; }
-
- protected:
-  friend class Session;
-
-  void queue(Bytes data, bool end);
-  void queue_trailers(const HeaderMap& trailers);
-  void stop(uint32_t error_code);
-  bool output_blocked() const { return body_.size() > kHighWatermark; }
-  void allow_reading(bool on);
-  virtual StreamReceiver* receiver() = 0;
-  virtual void closed(uint32_t error_code) = 0;
-  // The last frame of our direction went out.
-  virtual void output_ended() {}
-
-  Session& session_;
-  int32_t id_;
-  base::Chain body_;
-  std::vector<std::pair<std::string, std::string>> trailers_;  // of our direction
-  bool has_trailers_ = false;
-  bool end_ = false;       // body_ is all there will be
-  bool deferred_ = false;  // nghttp2 waits for us to resume
-  bool reading_ = true;
-  bool was_blocked_ = false;
-  bool dead_ = false;
-  size_t unconsumed_ = 0;  // input not yet given back to the windows
-};
+enum class Side : uint8_t { kServer, kClient };
 
 class Session : private base::TurnTask {
  public:
-  Session(net::Connection& connection, bool server, const model::Http2Settings& settings);
+  // `max_head_bytes`: bounds the CONTINUATION frames of one head. LIFETIME: the settings outlive the session.
+  Session(net::Connection& connection, Side side, const model::Http2Settings& settings, uint32_t max_head_bytes);
   virtual ~Session();
 
-  // False on a connection error; GOAWAY is queued.
+  // False on a connection error; GOAWAY is written.
   bool feed(Bytes data);
   void flush_later();
+  // Makes frames of what is due and gathers them. REQUIRES: can_pump().
+  void pump();
+  // The connection is closed: nothing more is read or written.
+  void abandon_session() { over_ = true; }
+  // Not from within nghttp2's callbacks.
+  bool can_pump() const { return !in_nghttp2_ && session_ && !over_; }
+  // Tells its receiver at the end of the turn that there is room again.
+  void unblock_later(StreamBase& stream);
+
   nghttp2_session* native() const { return session_; }
   net::Connection& connection() { return connection_; }
   base::BlockPool& blocks() { return connection_.loop().blocks(); }
-  size_t stream_count() const { return streams_.size(); }
-  nghttp2_data_provider provider(StreamBase& stream);
-  void add(std::unique_ptr<StreamBase> stream);
-  void resume_outputs();
+  size_t stream_count() const { return stream_count_; }
+  // The limit that was broken, for RESPONSE_CODE_DETAILS; empty when none was.
+  std::string_view fault() const { return fault_; }
 
  protected:
   virtual int on_begin_headers(const nghttp2_frame& frame) = 0;
   virtual int on_header(const nghttp2_frame& frame, std::string_view name, std::string_view value) = 0;
   virtual void on_frame(const nghttp2_frame& frame) = 0;
-  // nghttp2 neither reads nor writes any more: GOAWAY went either way, or the peer broke the protocol.
+  // DATA on this stream comes too soon and was refused.
+  virtual bool on_early_data(StreamBase&) { return false; }
+  // nghttp2 neither reads nor writes any more (GOAWAY went either way, or the peer broke the protocol), or the peer
+  // does not answer PINGs.
   virtual void on_over() = 0;
-  StreamBase* find(int32_t id) const;
+
+  StreamBase* find(int32_t id) const {
+    return static_cast<StreamBase*>(nghttp2_session_get_stream_user_data(session_, id));
+  }
+  // Takes the stream; `id` is nghttp2's.
+  void add(StreamBase& stream, int32_t id);
+  // Before a new stream starts: a connection that was silent for long is tried first.
+  void note_activity();
+  // The stream never got a number; it is destroyed at the end of the turn.
+  void discard(StreamBase& stream);
   template <class Visit>
   void each(Visit visit) {
     std::vector<StreamBase*> all;
-    for (auto& [id, stream] : streams_) all.push_back(stream.get());
+    for (StreamBase& stream : streams_) all.push_back(&stream);
     for (auto* stream : all) visit(*stream);
   }
+  // Writes what is due now. REQUIRES: not from within nghttp2's callbacks.
+  void flush();
 
  private:
-  friend class StreamBase;
   struct Callbacks;
 
   void run_turn_task() override { flush(); }
-  void flush();
-  ssize_t read_body(StreamBase& stream, uint8_t* to, size_t room, uint32_t* flags);
+  void emit();
+  uint8_t* reserve(size_t size);
+  void written(size_t size);
+  void check_outbound();
+  void end_over(std::string_view fault);
+  void arm_ping();
+  void on_ping_timer();
+  void send_ping();
+
+  static constexpr size_t kGather = 2 * (16 * 1024 + 16);  // two full frames
 
   net::Connection& connection_;
+  const model::Http2Settings& settings_;
   nghttp2_session* session_ = nullptr;
+  FloodGuard guard_;
+  base::IntrusiveList<StreamBase> streams_;
+  size_t stream_count_ = 0;
+  uint8_t* gather_ = nullptr;  // turn memory; frames not yet written
+  size_t gather_begin_ = 0, gather_end_ = 0;
+  bool in_nghttp2_ = false;
   bool over_ = false;
-  std::unordered_map<int32_t, std::unique_ptr<StreamBase>> streams_;
+  bool unblocked_ = false;  // some stream has room again
+  bool ping_sent_ = false;  // its answer is awaited
+  std::string_view fault_;  // a constant
+  uint64_t last_active_ms_;
+  base::Timer ping_timer_;
 };
 
 // nghttp2's form of a field; it copies both.
 nghttp2_nv field(std::string_view name, std::string_view value);
-// All fields that HTTP/2 carries (RFC 9113 8.2.2 leaves the hop-by-hop ones out).
+// Appends all fields that HTTP/2 carries (RFC 9113 8.2.2 leaves the hop-by-hop ones out).
 void append_fields(const HeaderMap& headers, std::vector<nghttp2_nv>& out);
+// Scratch for one message's fields; empty. LIFETIME: until the next call on this thread.
+std::vector<nghttp2_nv>& field_scratch();
 
 }  // namespace pinnace::http::h2

@@ -1,6 +1,11 @@
 #include "proxy/upstream/pool/client_connection.h"
 
+#include <sys/socket.h>
+
+#include <cerrno>
+
 #include "proxy/http/h2/client_codec.h"
+#include "proxy/http/tunnel_codec.h"
 
 namespace pinnace::upstream {
 
@@ -25,23 +30,47 @@ void ClientConnection::on_ready() {
     cells.add(stats.ssl_handshake);
     if (tls->resumed) cells.add(stats.ssl_session_reused);
   }
-  if (pool_.key_.protocol == http::Protocol::kHttp2) {
-    cells.add(stats.cx_http2_total);
-    codec_ = http::h2::make_client_codec(*connection_, *this, pool_.config_->http2);
-  } else {
-    cells.add(stats.cx_http1_total);
-    codec_ = std::make_unique<http::h1::H1ClientCodec>(*connection_, static_cast<http::ClientCodec::Owner&>(*this),
-                                                       pool_.h1_);
-  }
+  make_codec();
   pool_.connection_ready(*this);
+}
+
+void ClientConnection::make_codec() {
+  auto& cells = pool_.loop_.cells();
+  const auto& stats = pool_.config_->stats;
+  auto& owner = static_cast<http::ClientCodec::Owner&>(*this);
+  PoolProtocol protocol = pool_.key_.protocol;
+  if (protocol == PoolProtocol::kAuto) {
+    const net::TlsInfo* tls = connection_->tls();
+    protocol = tls && tls->alpn == "h2" ? PoolProtocol::kHttp2 : PoolProtocol::kHttp1;
+  }
+  switch (protocol) {
+    case PoolProtocol::kHttp2:
+      cells.add(stats.cx_http2_total);
+      codec_ = http::h2::make_client_codec(*connection_, owner, pool_.config_->http2, pool_.h1_);
+      break;
+    case PoolProtocol::kTcp: codec_ = std::make_unique<http::TunnelCodec>(*connection_, owner); break;
+    default:
+      cells.add(stats.cx_http1_total);
+      codec_ = std::make_unique<http::h1::H1ClientCodec>(*connection_, owner, pool_.h1_);
+  }
 }
 
 http::RequestSender& ClientConnection::new_stream(http::ResponseReceiver& receiver) {
   streams_started_++;
   uint64_t max = pool_.config_->max_requests_per_connection;
   if (max > 0 && streams_started_ >= max) draining_ = true;
+  constexpr uint64_t kMostStreams = 1 << 29;  // of the 2^30 numbers that RFC 9113 5.1.1 has for a client
+  if (streams_started_ >= kMostStreams) draining_ = true;
   idle_timer_.cancel();
   return codec_->new_stream(receiver);
+}
+
+bool ClientConnection::looks_alive() const {
+  constexpr uint64_t kRecentMs = 500;
+  if (!used() || busy() || pool_.loop_.now_ms() - idle_since_ms_ < kRecentMs) return true;
+  char byte;
+  ssize_t n = ::recv(connection_->fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
 }
 
 void ClientConnection::on_eof() {
@@ -68,6 +97,7 @@ void ClientConnection::on_close(net::CloseReason reason) {
 
 void ClientConnection::on_stream_end(bool reusable) {
   if (closed_) return;
+  idle_since_ms_ = pool_.loop_.now_ms();
   pool_.stream_ended(*this, reusable);
   if (!closed_ && !busy() && pool_.config_->idle_timeout_ms > 0) idle_timer_.arm(pool_.config_->idle_timeout_ms);
 }

@@ -15,6 +15,11 @@ class ClientConnection final : public base::Deferred,
 
   bool ready() const { return codec_ != nullptr; }
   bool can_take_stream() const { return codec_ && !draining_ && codec_->streams() < codec_->max_streams(); }
+  bool multiplexed() const { return codec_ && codec_->protocol() == http::Protocol::kHttp2; }
+  bool used() const { return streams_started_ > 0; }
+  // False when an idle connection's peer has closed it and we have not heard of it yet: one system call, and only where
+  // it was idle for some time.
+  bool looks_alive() const;
   bool busy() const { return codec_ && codec_->streams() > 0; }
   http::RequestSender& new_stream(http::ResponseReceiver& receiver);
   const net::Connection& connection() const { return *connection_; }
@@ -30,6 +35,8 @@ class ClientConnection final : public base::Deferred,
   void on_close(net::CloseReason reason) override;
   void on_stream_end(bool reusable) override;
   void on_draining() override;
+  void on_capacity() override { pool_.capacity_changed(*this); }
+  void make_codec();
   void on_idle_timeout();
 
   HttpPool& pool_;
@@ -39,6 +46,7 @@ class ClientConnection final : public base::Deferred,
   net::ByteStats bytes_;
   uint64_t started_ms_;
   uint64_t streams_started_ = 0;
+  uint64_t idle_since_ms_ = 0;
   bool draining_ = false;
   bool closed_ = false;
 };

@@ -11,7 +11,12 @@ Host::Host(std::shared_ptr<const model::Endpoint> e) : endpoint(std::move(e)) {}
 Host::~Host() = default;
 
 HttpPool::HttpPool(Cluster& cluster, Host& host, PoolKey key)
-    : loop_(cluster.loop()), cluster_(cluster), config_(cluster.config()), host_(host), key_(std::move(key)) {
+    : loop_(cluster.loop()),
+      cluster_(cluster),
+      config_(cluster.config()),
+      host_(host),
+      key_(std::move(key)),
+      multiplexed_(key_.protocol == PoolProtocol::kHttp2) {
   h1_.max_head_bytes = config_->max_response_head_bytes;
   h1_.limits.max_headers = config_->max_response_headers;
   h1_.trailers = config_->h1_trailers;
@@ -28,17 +33,27 @@ HttpPool::~HttpPool() {
 }
 
 void HttpPool::attach(ClientConnection& connection, PoolWaiter& waiter) {
+  bool reused = connection.used();
   http::RequestSender& sender = connection.new_stream(waiter.receiver());
   if (!connection.can_take_stream()) {
     connection.unlink();
     busy_.push_back(connection);
   }
-  waiter.on_pool_ready(sender, connection.connection());
+  waiter.on_pool_ready(sender, connection.connection(), reused);
 }
 
 void HttpPool::request(PoolWaiter& waiter) {
   const auto& stats = config_->stats;
-  if (!idle_.empty()) return attach(idle_.front(), waiter);
+  while (!idle_.empty()) {
+    ClientConnection& connection = idle_.front();
+    if (waiter.once_only() && !connection.looks_alive()) {
+      remove(connection);
+      continue;
+    }
+    if (connection.can_take_stream()) return attach(connection, waiter);
+    connection.unlink();  // its peer has lowered the number of streams
+    busy_.push_back(connection);
+  }
   uint32_t limit = config_->breakers.max_pending;
   if (limit != CircuitBreakers::kUnlimited &&
       config_->counts->pending.fetch_add(1, std::memory_order_relaxed) >= limit) {
@@ -51,7 +66,7 @@ void HttpPool::request(PoolWaiter& waiter) {
   waiters_.push_back(waiter);
   waiting_++;
   // HTTP/1 wants a connection for each that waits; HTTP/2 shares one.
-  if (key_.protocol == http::Protocol::kHttp2 ? connecting_ == 0 : connecting_ < waiting_) open_connection();
+  if (multiplexed_ ? connecting_ == 0 : connecting_ < waiting_) open_connection();
 }
 
 void HttpPool::open_connection() {
@@ -70,12 +85,14 @@ void HttpPool::open_connection() {
   host_.total_connections++;
   loop_.cells().add(config_->stats.cx_total);
   loop_.cells().inc(config_->stats.cx_active);
-  auto* connection = new ClientConnection(*this, dial(cluster_, host_, {key_.sni}));
+  auto* connection =
+      new ClientConnection(*this, dial(cluster_, host_, {key_.sni, key_.protocol == PoolProtocol::kAuto}));
   busy_.push_back(*connection);
 }
 
 void HttpPool::connection_ready(ClientConnection& connection) {
   connecting_--;
+  multiplexed_ = connection.multiplexed();
   connection.unlink();
   idle_.push_front(connection);
   serve_waiters(connection);
@@ -83,6 +100,13 @@ void HttpPool::connection_ready(ClientConnection& connection) {
     connection.drain();
     if (!connection.busy()) remove(connection);
   }
+}
+
+void HttpPool::capacity_changed(ClientConnection& connection) {
+  if (!connection.linked() || !connection.can_take_stream()) return;
+  connection.unlink();
+  idle_.push_front(connection);
+  serve_waiters(connection);
 }
 
 void HttpPool::left_queue() {

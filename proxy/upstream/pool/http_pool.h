@@ -18,16 +18,25 @@ namespace pinnace::upstream {
 class PoolWaiter : public base::ListLink {
  public:
   virtual http::ResponseReceiver& receiver() = 0;
-  // The stream is there; the sender lives until its end.
-  virtual void on_pool_ready(http::RequestSender& sender, const net::Connection& connection) = 0;
+  // The stream is there; the sender lives until its end. `reused`: the connection has carried another before.
+  virtual void on_pool_ready(http::RequestSender& sender, const net::Connection& connection, bool reused) = 0;
   virtual void on_pool_failure(http::ResetReason reason, std::string_view detail) = 0;
+  // The request cannot be sent again when the connection turns out to have been closed by its peer: have it looked at.
+  virtual bool once_only() const = 0;
 
  protected:
   ~PoolWaiter() = default;
 };
 
+enum class PoolProtocol : uint8_t {
+  kHttp1,
+  kHttp2,
+  kAuto,  // h2 where ALPN says so, else h1
+  kTcp,   // no HTTP: what a terminated CONNECT carries
+};
+
 struct PoolKey {
-  http::Protocol protocol = http::Protocol::kHttp11;
+  PoolProtocol protocol = PoolProtocol::kHttp1;
   std::string sni;  // only with auto_sni
   friend bool operator==(const PoolKey&, const PoolKey&) = default;
 };
@@ -56,6 +65,7 @@ class HttpPool final : public base::Deferred {
   void left_queue();
   void serve_waiters(ClientConnection& connection);
   void connection_ready(ClientConnection& connection);
+  void capacity_changed(ClientConnection& connection);
   void connection_failed(ClientConnection& connection, http::ResetReason reason, std::string_view detail);
   void stream_ended(ClientConnection& connection, bool reusable);
   void remove(ClientConnection& connection);
@@ -68,6 +78,7 @@ class HttpPool final : public base::Deferred {
   PoolKey key_;
   http::h1::ClientSettings h1_;
   bool retired_ = false;
+  bool multiplexed_;  // its connections carry many streams, as far as we know
   uint32_t connections_ = 0;
   uint32_t connecting_ = 0;
   uint32_t waiting_ = 0;

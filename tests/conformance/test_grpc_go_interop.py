@@ -1,0 +1,11 @@
+"""gRPC by grpc-go's interop client and server, one test a case."""
+import grpc_path
+import pytest
+
+pytestmark = pytest.mark.timeout(150, func_only=True)
+
+
+@pytest.mark.parametrize("case", grpc_path.CASES)
+def test_grpc_go_passes_through_two_sidecars(lab, grpc_go, case):
+    client, server = grpc_go
+    grpc_path.passes_through_two_sidecars(lab, client, server, case)
