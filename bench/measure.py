@@ -15,15 +15,16 @@ REQUEST = b'GET /bench HTTP/1.1\r\nhost: bench.example\r\n\r\n'
 UNITS = {'B': 1, 'KB': 1 << 10, 'MB': 1 << 20, 'GB': 1 << 30}
 
 
-def cpu_ns(pid):
-    """Run time of all threads of the process, as the scheduler counts it."""
+def cpu_ns(pids):
+    """Run time of all threads of the processes, as the scheduler counts it."""
     total = 0
-    for task in os.listdir(f'/proc/{pid}/task'):
-        try:
-            with open(f'/proc/{pid}/task/{task}/schedstat') as f:
-                total += int(f.read().split()[0])
-        except (FileNotFoundError, ProcessLookupError):
-            pass  # the thread ended while we read
+    for pid in pids:
+        for task in os.listdir(f'/proc/{pid}/task'):
+            try:
+                with open(f'/proc/{pid}/task/{task}/schedstat') as f:
+                    total += int(f.read().split()[0])
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # the thread ended while we read
     return total
 
 
@@ -86,6 +87,61 @@ def run_wrk(port, connections, seconds, size):
     if done.returncode != 0:
         raise BenchError(f'wrk: {done.stdout}{done.stderr}')
     return Load(done.stdout, size)
+
+
+class H2Load:
+    """What h2load reports of one run."""
+
+    def __init__(self, output):
+        done = re.search(r'requests: (\d+) total, \d+ started, (\d+) done, '
+                         r'(\d+) succeeded, (\d+) failed, (\d+) errored, '
+                         r'(\d+) timeout', output)
+        took = re.search(r'finished in ([\d.]+)(us|ms|s)', output)
+        if not done or not took:
+            raise BenchError(f'h2load said:\n{output}')
+        self.requests = int(done[3])
+        self.seconds = float(took[1]) * {'us': 1e-6, 'ms': 1e-3, 's': 1}[took[2]]
+        lost = int(done[4]) + int(done[5]) + int(done[6])
+        self.errors = [f'{lost} requests failed'] if lost else []
+        if self.requests == 0:
+            self.errors.append('not one request was answered')
+
+
+GRPC_HEADERS = ['-H', 'content-type: application/grpc', '-H', 'te: trailers']
+
+
+def grpc_message(folder):
+    """A file with one gRPC message of 100 bytes."""
+    path = os.path.join(folder, 'message')
+    with open(path, 'wb') as f:
+        f.write(b'\0' + (100).to_bytes(4, 'big') + b'm' * 100)
+    return path
+
+
+def run_h2load(port, seconds, message=None):
+    grpc = ['-d', message, *GRPC_HEADERS] if message else []
+    done = subprocess.run(
+        ['h2load', '-t1', '-c16', '-m16', f'-D{seconds}', *grpc,
+         f'http://127.0.0.1:{port}/bench'],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=seconds + 60, check=False)
+    if done.returncode != 0:
+        raise BenchError(f'h2load: {done.stdout}{done.stderr}')
+    return H2Load(done.stdout)
+
+
+def check_h2_works(proxy, size, message=None):
+    """One request whose answer is the origin's own, to the last byte."""
+    grpc = ['-d', message, *GRPC_HEADERS] if message else []
+    done = subprocess.run(
+        ['nghttp', '-v', *grpc, f'http://127.0.0.1:{proxy.port}/bench'],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20,
+        check=False)
+    proxy.check()
+    status = re.search(r'grpc-status: (\d+)', done.stdout) if message else None
+    if ':status: 200' not in done.stdout or done.stdout.count('x') < size or (
+            message and (not status or status[1] != '0')):
+        raise BenchError(f'{proxy.name}: answered with {done.stdout[-2000:]}')
 
 
 def client_tls(certificates, with_identity=True):

@@ -1,8 +1,9 @@
 """The programs under test, and what each is told to do.
 
-All do the same work: one thread of HTTP/1.1, kept alive on both sides, to one
+All do the same work: one thread, connections kept on both sides, to one
 origin. pinnace (and Envoy, from the same file) also route, log and count.
 """
+import dataclasses
 import json
 import os
 import subprocess
@@ -21,7 +22,9 @@ ACCESS_LOG_FORMAT = (
     '%UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% '
     '%DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n')
 NO_LIMIT = 4294967295
+ONE_SUITE = 'ssl-min-ver TLSv1.3 ciphersuites TLS_AES_128_GCM_SHA256'
 STAT_PREFIX = 'bench'
+HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions'
 
 HAPROXY_COMMON = '''\
 global
@@ -82,8 +85,18 @@ class Certificates:
             raise BenchError(f'openssl req: {done.stderr.strip()}')
 
 
+@dataclasses.dataclass
+class Hop:
+    """What one proxy is between: its protocol on both sides, and the
+    certificates if its clients, or the server behind it, speak mTLS."""
+    http2: bool = False
+    server_tls: Certificates = None
+    client_tls: Certificates = None
+
+
 class Proxy:
-    """A running proxy; admin_port and access_log only where it has them."""
+    """A running proxy; admin_port and access_log only where it has them. A
+    pair of sidecars is the one that is driven, with the other as `next`."""
 
     def __init__(self, name, process, port, admin_port=None, access_log=None):
         self.name = name
@@ -94,16 +107,26 @@ class Proxy:
         self.driven_port = port  # where wrk goes: the client side, if any
         self.requests = 0        # that wrk saw answered
         self.logged = 0          # lines seen in the access log
+        self.next = None
 
     @property
     def pid(self):
         return self.process.pid
 
+    @property
+    def pids(self):
+        return [self.pid] + (self.next.pids if self.next else [])
+
+    def check(self):
+        self.process.check()
+        if self.next:
+            self.next.check()
+
 
 def start_origin(processes, program, size):
     port = free_port()
     process = processes.start('origin', [
-        program, '--port', port, '--size', size, '--threads', 1])
+        program, '--port', port, '--size', size])
     wait_listening(process, port)
     return port
 
@@ -115,21 +138,26 @@ def start_relay(processes, program, origin_port):
     return Proxy('relay', process, port)
 
 
-def start_haproxy(processes, origin_port, certificates=None):
+def start_haproxy(processes, origin_port, hop, name='haproxy'):
     port = free_port()
-    tls = ''
-    if certificates:
-        tls = (f' ssl crt {certificates.both("server")} '
-               f'ca-file {certificates.ca} verify required '
-               'ssl-min-ver TLSv1.2 alpn http/1.1')
+    alpn = 'h2' if hop.http2 else 'http/1.1'
+    bind = server = ' proto h2' if hop.http2 else ''
+    if hop.server_tls:
+        bind = (f' ssl crt {hop.server_tls.both("server")} '
+                f'ca-file {hop.server_tls.ca} verify required '
+                f'ssl-min-ver TLSv1.2 alpn {alpn}')
+    if hop.client_tls:
+        server = (f' ssl crt {hop.client_tls.both("client")} '
+                  f'ca-file {hop.client_tls.ca} verify required {ONE_SUITE} '
+                  f'alpn {alpn}')
     config = HAPROXY_COMMON.format(extra='') + f'''
 listen bench
-  bind 127.0.0.1:{port}{tls}
-  server origin 127.0.0.1:{origin_port}
+  bind 127.0.0.1:{port}{bind}
+  server origin 127.0.0.1:{origin_port}{server}
 '''
-    process = _start_haproxy(processes, 'haproxy', config)
+    process = _start_haproxy(processes, name, config)
     wait_listening(process, port)
-    return Proxy('haproxy', process, port)
+    return Proxy(name, process, port)
 
 
 def start_client_side(processes, proxies, certificates):
@@ -146,7 +174,7 @@ listen {proxy.name}
   bind 127.0.0.1:{proxy.driven_port}
   server hop 127.0.0.1:{proxy.port} pool-purge-delay 600s ssl \
 crt {certificates.both("client")} ca-file {certificates.ca} verify required \
-ssl-min-ver TLSv1.3 ciphersuites TLS_AES_128_GCM_SHA256 alpn http/1.1
+{ONE_SUITE} alpn http/1.1
 '''
     process = _start_haproxy(processes, 'client-side', config)
     for proxy in proxies:
@@ -161,47 +189,55 @@ def _start_haproxy(processes, name, config):
     return processes.start(name, ['haproxy', '-db', '-f', path])
 
 
-def start_envoy_like(processes, name, program, extra_args, origin_port,
-                     certificates=None):
+def start_envoy_like(processes, name, program, extra_args, origin_port, hop):
     """pinnace, or Envoy: whatever takes Envoy's command line and bootstrap."""
     port, admin_port = free_port(), free_port()
     access_log = os.path.join(processes.folder, f'{name}.access.log')
     path = os.path.join(processes.folder, f'{name}.json')
     with open(path, 'w') as f:
-        json.dump(bootstrap(port, admin_port, origin_port, access_log,
-                            certificates), f, indent=1)
+        json.dump(bootstrap(port, admin_port, origin_port, access_log, hop),
+                  f, indent=1)
     process = processes.start(name, [
         program, '-c', path, '--concurrency', 1, '-l', 'warning', *extra_args])
     wait_listening(process, port)
     return Proxy(name, process, port, admin_port, access_log)
 
 
-def bootstrap(port, admin_port, origin_port, access_log, certificates):
+def bootstrap(port, admin_port, origin_port, access_log, hop):
     chain = {'filters': [{
         'name': 'envoy.filters.network.http_connection_manager',
         'typed_config': _connection_manager(access_log)}]}
-    if certificates:
+    if hop.server_tls:
         chain['transport_socket'] = {
             'name': 'envoy.transport_sockets.tls',
-            'typed_config': _downstream_tls(certificates)}
+            'typed_config': _downstream_tls(hop.server_tls)}
     return {
         'node': {'id': 'bench', 'cluster': 'bench'},
         'admin': {'address': _address(admin_port)},
         'static_resources': {
             'listeners': [{'name': 'bench', 'address': _address(port),
                            'filter_chains': [chain]}],
-            'clusters': [_cluster(origin_port)]}}
+            'clusters': [_cluster(origin_port, hop)]}}
 
 
 def _address(port):
     return {'socket_address': {'address': '127.0.0.1', 'port_value': port}}
 
 
-def _cluster(origin_port):
+def _cluster(origin_port, hop):
+    more = {}
+    if hop.http2:
+        more['typed_extension_protocol_options'] = {HTTP_OPTIONS: {
+            '@type': 'type.googleapis.com/' + HTTP_OPTIONS,
+            'explicit_http_config': {'http2_protocol_options': {}}}}
+    if hop.client_tls:
+        more['transport_socket'] = {
+            'name': 'envoy.transport_sockets.tls',
+            'typed_config': _upstream_tls(hop)}
     limits = ('max_connections', 'max_pending_requests', 'max_requests',
               'max_retries')
     return {
-        'name': 'origin', 'type': 'STATIC', 'connect_timeout': '1s',
+        'name': 'origin', 'type': 'STATIC', 'connect_timeout': '1s', **more,
         'circuit_breakers': {'thresholds': [dict.fromkeys(limits, NO_LIMIT)]},
         'load_assignment': {
             'cluster_name': 'origin',
@@ -235,6 +271,28 @@ def _connection_manager(access_log):
                     'inline_string': ACCESS_LOG_FORMAT}}}}]}
 
 
+def _upstream_tls(hop):
+    certificates = hop.client_tls
+    return {
+        '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.'
+                 'tls.v3.UpstreamTlsContext',
+        'common_tls_context': {
+            'alpn_protocols': ['h2' if hop.http2 else 'http/1.1'],
+            'tls_params': {'tls_minimum_protocol_version': 'TLSv1_3',
+                           'tls_maximum_protocol_version': 'TLSv1_3'},
+            'tls_certificates': [{
+                'certificate_chain': {'filename': certificates.chain('client')},
+                'private_key': {'filename': certificates.key('client')}}],
+            'validation_context': _validation(certificates)}}
+
+
+def _validation(certificates):
+    return {'trusted_ca': {'filename': certificates.ca},
+            'match_typed_subject_alt_names': [{
+                'san_type': 'URI',
+                'matcher': {'prefix': 'spiffe://cluster.local/'}}]}
+
+
 def _downstream_tls(certificates):
     return {
         '@type': 'type.googleapis.com/envoy.extensions.transport_sockets.'
@@ -247,8 +305,4 @@ def _downstream_tls(certificates):
             'tls_certificates': [{
                 'certificate_chain': {'filename': certificates.chain('server')},
                 'private_key': {'filename': certificates.key('server')}}],
-            'validation_context': {
-                'trusted_ca': {'filename': certificates.ca},
-                'match_typed_subject_alt_names': [{
-                    'san_type': 'URI',
-                    'matcher': {'prefix': 'spiffe://cluster.local/'}}]}}}
+            'validation_context': _validation(certificates)}}

@@ -11,10 +11,14 @@ CAVEAT = ('A noisy machine: proxy, client and origin share its cores with '
 GOALS = (
     ('h1', 'ratio', 1.05, 'plain h1, CPU of pinnace / HAProxy'),
     ('mtls', 'ratio', 0.85, 'mTLS hop, CPU of pinnace / HAProxy'),
+    ('h2', 'ratio', 0.95, 'h2, CPU of pinnace / HAProxy'),
+    ('h2', 'envoy_ratio', 0.35, 'h2, CPU of pinnace / Envoy'),
     ('h1', 'idle_kib', 2.0, 'idle plain connection, KiB'),
     ('mtls', 'idle_kib', 28.0, 'idle TLS connection, KiB'),
 )
-TITLES = {'h1': 'plain HTTP/1.1', 'mtls': 'mTLS hop (TLS 1.3, P-256)'}
+TITLES = {'h1': 'plain HTTP/1.1', 'mtls': 'mTLS hop (TLS 1.3, P-256)',
+          'h2': 'HTTP/2 to HTTP/2, 16 connections of 16 streams',
+          'grpc': 'gRPC unary through a pair of sidecars with mTLS'}
 
 
 def goals(results):
@@ -24,8 +28,8 @@ def goals(results):
         measured = results['scenarios'].get(scenario)
         if measured is None:
             continue
-        if figure == 'ratio':
-            values = measured.get('ratio')
+        if figure.endswith('ratio'):
+            values = measured.get(figure)
         else:
             value = measured['memory'].get('pinnace', {}).get(figure)
             values = None if value is None else {
@@ -55,7 +59,7 @@ def opening(results):
 def round_heading(scenario, names):
     return (f'\n{TITLES[scenario]}: CPU us per request\n'
             + f'{"round":>8}' + ''.join(f'{name:>10}' for name in names)
-            + f'{"pinnace/haproxy":>18}')
+            + f'{"pinnace/haproxy":>18}{"pinnace/envoy":>16}')
 
 
 def round_line(row, names):
@@ -64,6 +68,8 @@ def round_line(row, names):
         return f'{figures["cpu_us"]:10.2f}' if figures else f'{"error":>10}'
 
     ratio = f'{row["ratio"]:18.3f}' if 'ratio' in row else f'{"-":>18}'
+    ratio += (f'{row["envoy_ratio"]:16.3f}' if 'envoy_ratio' in row
+              else f'{"-":>16}')
     return f'{row["round"]:>8}' + ''.join(map(cell, names)) + ratio
 
 
@@ -77,10 +83,11 @@ def closing(results):
             lines.append(f'{name:>16}' + ''.join(
                 f'{cpu[key]:10.2f}' for key in ('median', 'min', 'max'))
                 + f'{cpu["requests_per_second"]:10.0f}')
-        if 'ratio' in measured:
-            lines.append(f'{"pinnace/haproxy":>16}' + ''.join(
-                f'{measured["ratio"][key]:10.3f}'
-                for key in ('median', 'min', 'max')))
+        for peer, key in (('haproxy', 'ratio'), ('envoy', 'envoy_ratio')):
+            if key in measured:
+                lines.append(f'{"pinnace/" + peer:>16}' + ''.join(
+                    f'{measured[key][of]:10.3f}'
+                    for of in ('median', 'min', 'max')))
         lines += ['', f'{"resident":>16}{"start MB":>10}{"loaded MB":>10}'
                       f'{"KiB per idle connection":>26}']
         for name, memory in measured['memory'].items():
@@ -172,7 +179,7 @@ def _section(scenario, measured):
                     for r in rounds if name in r['proxies']]
              for name in measured['cpu_us']}
     ratios = [(r['round'], r['ratio']) for r in rounds if 'ratio' in r]
-    limit = next(g[2] for g in GOALS if g[:2] == (scenario, 'ratio'))
+    limit = next((g[2] for g in GOALS if g[:2] == (scenario, 'ratio')), 0)
     parts = [f'<h2>{_text(TITLES[scenario])}</h2>']
     if times:
         parts += ['<h3>CPU µs per request</h3>', _dots(times, 0)]

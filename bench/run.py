@@ -24,6 +24,8 @@ import proxies as px  # noqa: E402
 import report  # noqa: E402
 from processes import BenchError, Processes  # noqa: E402
 
+SCENARIOS = ('h1', 'mtls', 'h2', 'grpc')
+RATIOS = {'haproxy': 'ratio', 'envoy': 'envoy_ratio'}  # pinnace over each
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -39,7 +41,7 @@ def parse_options():
         parser.add_argument(name, type=int, default=default,
                             help=f'{text} (default: {default})')
 
-    parser.add_argument('--scenario', choices=('h1', 'mtls', 'all'),
+    parser.add_argument('--scenario', choices=(*SCENARIOS, 'all'),
                         default='all')
     count('--rounds', 10, 'rounds, each with every proxy once')
     count('--seconds', 3, 'measured seconds of a proxy in a round')
@@ -51,7 +53,8 @@ def parse_options():
     parser.add_argument('--pinnace-arg', action='append', default=[],
                         metavar='ARG', help='one more argument for it')
     parser.add_argument('--with-envoy', action='store_true',
-                        help='run Envoy too, with the configuration of pinnace')
+                        help='run Envoy in h1 and mtls too (always in the '
+                             'others), with the configuration of pinnace')
     path('--envoy', 'build/venv/bin/envoy', 'that Envoy')
     path('--tools', 'build/release/bin', 'where bench_relay, bench_origin are')
     path('--out', 'build/bench', 'where results.json and report.html go')
@@ -67,10 +70,11 @@ def parse_options():
 
 def check_programs(options):
     wanted = [options.pinnace] + [os.path.join(options.tools, name)
-                                  for name in ('bench_relay', 'bench_origin')]
-    if options.with_envoy:
+                                  for name in ('bench_relay', 'bench_origin',
+                                               'bench_h2_origin')]
+    if options.with_envoy or options.scenario not in ('h1', 'mtls'):
         wanted.append(options.envoy)
-    for program in wanted + ['haproxy', 'wrk', 'openssl']:
+    for program in wanted + ['haproxy', 'wrk', 'h2load', 'nghttp', 'openssl']:
         if not shutil.which(program):
             raise BenchError(f'{program} is not there or cannot be run')
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -96,7 +100,7 @@ def machine():
 
 
 class Scenario:
-    """h1 or mtls: its proxies, its rounds, its figures."""
+    """One of SCENARIOS: its proxies, its rounds, its figures."""
 
     def __init__(self, name, options, folder, errors):
         self.name = name
@@ -104,8 +108,11 @@ class Scenario:
         self._folder = os.path.join(folder, name)
         os.mkdir(self._folder)
         self._errors = errors
+        self._http2 = name in ('h2', 'grpc')
         self._certificates = (px.Certificates(self._folder)
-                              if name == 'mtls' else None)
+                              if name in ('mtls', 'grpc') else None)
+        self._message = (measure.grpc_message(self._folder)
+                         if name == 'grpc' else None)
         self._stats_socket = None
         self.results = {'rounds': [], 'cpu_us': {}, 'memory': {}}
 
@@ -113,8 +120,7 @@ class Scenario:
         with Processes(self._folder) as processes:
             proxies = self._start_all(processes)
             for proxy in proxies:
-                measure.check_works(proxy, self._options.size,
-                                    self._certificates)
+                self._check_works(proxy)
             print(report.round_heading(self.name, [p.name for p in proxies]),
                   flush=True)
             try:
@@ -127,12 +133,19 @@ class Scenario:
                     measure.resident_kib(proxy.pid))
                 if proxy.access_log:
                     measure.check_accounts(proxy)
-        if self._options.idle:
+        if self._options.idle and not self._http2:
             for name in self._kinds():
                 self._idle(name)
 
+    def _check_works(self, proxy):
+        if self._http2:
+            measure.check_h2_works(proxy, self._options.size, self._message)
+        else:
+            measure.check_works(proxy, self._options.size, self._certificates)
+
     def _kinds(self):
-        return ['pinnace', 'haproxy'] + ['envoy'] * self._options.with_envoy
+        with_envoy = self._options.with_envoy or self._http2
+        return ['pinnace', 'haproxy'] + ['envoy'] * with_envoy
 
     def _start_all(self, processes):
         origin = self._start_origin(processes)
@@ -144,23 +157,35 @@ class Scenario:
         for proxy in proxies:
             self._memory(proxy.name)['start_kib'] = (
                 measure.settled_resident_kib(proxy.pid))
-        if self._certificates:
+        if self.name == 'mtls':
             self._stats_socket = px.start_client_side(
                 processes, proxies, self._certificates)
         return proxies
 
     def _start(self, processes, kind, origin):
+        """One proxy; for grpc a pair of them, with mTLS between."""
+        if self.name != 'grpc':
+            hop = px.Hop(self._http2, server_tls=self._certificates)
+            return self._start_one(processes, kind, kind, origin, hop)
+        inner = px.Hop(True, server_tls=self._certificates)
+        outer = px.Hop(True, client_tls=self._certificates)
+        second = self._start_one(processes, kind, f'{kind}-in', origin, inner)
+        first = self._start_one(processes, kind, kind, second.port, outer)
+        first.next = second
+        return first
+
+    def _start_one(self, processes, kind, name, origin, hop):
         if kind == 'haproxy':
-            return px.start_haproxy(processes, origin, self._certificates)
+            return px.start_haproxy(processes, origin, hop, name)
         if kind == 'pinnace':
             program, args = self._options.pinnace, self._options.pinnace_arg
         else:  # its shared memory may not be that of another Envoy
             program, args = self._options.envoy, ['--use-dynamic-base-id']
-        return px.start_envoy_like(processes, kind, program, args, origin,
-                                   self._certificates)
+        return px.start_envoy_like(processes, name, program, args, origin, hop)
 
     def _start_origin(self, processes):
-        return px.start_origin(processes, self._tool('bench_origin'),
+        program = 'bench_h2_origin' if self._http2 else 'bench_origin'
+        return px.start_origin(processes, self._tool(program),
                                self._options.size)
 
     def _tool(self, name):
@@ -176,20 +201,21 @@ class Scenario:
             figures = self._load(number, proxy)
             if figures:
                 row['proxies'][proxy.name] = figures
-        if {'pinnace', 'haproxy'} <= row['proxies'].keys():
-            row['ratio'] = (row['proxies']['pinnace']['cpu_us'] /
-                            row['proxies']['haproxy']['cpu_us'])
+        for peer, ratio in RATIOS.items():
+            if {'pinnace', peer} <= row['proxies'].keys():
+                row[ratio] = (row['proxies']['pinnace']['cpu_us'] /
+                              row['proxies'][peer]['cpu_us'])
         self.results['rounds'].append(row)
         print(report.round_line(row, [p.name for p in proxies]), flush=True)
 
     def _load(self, number, proxy):
         """Warms up, measures, and returns figures if there was no error."""
-        warm = self._wrk(proxy, self._options.warmup)
+        warm = self._drive(proxy, self._options.warmup)
         opened = self._opened(proxy)
-        before = measure.cpu_ns(proxy.pid)
-        load = self._wrk(proxy, self._options.seconds)
+        before = measure.cpu_ns(proxy.pids)
+        load = self._drive(proxy, self._options.seconds)
         time.sleep(0.05)  # the last connections are closed
-        used = measure.cpu_ns(proxy.pid) - before
+        used = measure.cpu_ns(proxy.pids) - before
         opened = self._opened(proxy) - opened
         proxy.requests += warm.requests + load.requests
         if proxy.access_log:
@@ -207,13 +233,16 @@ class Scenario:
                 'requests_per_second': load.requests / load.seconds,
                 'connections_opened': opened}
 
-    def _wrk(self, proxy, seconds):
+    def _drive(self, proxy, seconds):
         try:
+            if self._http2:
+                return measure.run_h2load(proxy.driven_port, seconds,
+                                          self._message)
             return measure.run_wrk(proxy.driven_port,
                                    self._options.connections, seconds,
                                    self._options.size)
         finally:
-            proxy.process.check()  # its end explains more than wrk can
+            proxy.check()  # its end explains more than the client can
 
     def _opened(self, proxy):
         if not self._stats_socket:
@@ -235,9 +264,10 @@ class Scenario:
                 self.results['cpu_us'][name]['requests_per_second'] = (
                     statistics.median(f['requests_per_second']
                                       for f in figures))
-        ratios = [r['ratio'] for r in rounds if 'ratio' in r]
-        if ratios:
-            self.results['ratio'] = spread(ratios)
+        for name in RATIOS.values():
+            ratios = [r[name] for r in rounds if name in r]
+            if ratios:
+                self.results[name] = spread(ratios)
 
     def _idle(self, kind):
         """A fresh proxy, so that connections of the load left no room."""
@@ -261,7 +291,7 @@ def run(options, folder):
     results = {'machine': machine(), 'options': vars(options),
                'scenarios': {}, 'errors': []}
     print(report.opening(results), flush=True)
-    names = ('h1', 'mtls') if options.scenario == 'all' else (options.scenario,)
+    names = SCENARIOS if options.scenario == 'all' else (options.scenario,)
     for name in names:
         try:
             scenario = Scenario(name, options, folder, results['errors'])

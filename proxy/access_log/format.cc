@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <iterator>
 #include <utility>
@@ -26,8 +27,17 @@ void put_number(std::string& out, uint64_t value) {
 }
 
 // A value from a peer cannot break a line or its quotes.
+constexpr auto kPlain = [] {
+  std::array<bool, 256> table{};
+  for (int c = 0x20; c < 256; c++) table[static_cast<size_t>(c)] = c != 0x7f && c != '"' && c != '\\';
+  return table;
+}();
+
 void put_escaped(std::string& out, std::string_view value) {
-  for (char c : value) {
+  size_t plain = 0;
+  while (plain < value.size() && kPlain[static_cast<unsigned char>(value[plain])]) plain++;
+  out += value.substr(0, plain);
+  for (char c : value.substr(plain)) {
     auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7f) {
       static constexpr char kHex[] = "0123456789abcdef";

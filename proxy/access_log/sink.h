@@ -20,7 +20,7 @@ namespace pinnace::access_log {
 
 class Sink {
  public:
-  static constexpr size_t kHandOver = 32 * 1024;
+  static constexpr size_t kHandOver = 64 * 1024;
   static constexpr size_t kMaxQueued = 8 * 1024 * 1024;
 
   explicit Sink(std::string path) : path_(std::move(path)) {}

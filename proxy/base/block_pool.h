@@ -104,6 +104,13 @@ class Chain {
       bytes = bytes.subspan(n);
     }
   }
+  // Takes over the blocks of `other`, which is of the same pool.
+  void append(Chain&& other) {
+    if (other.empty()) return;
+    (tail_ ? tail_->next : head_) = std::exchange(other.head_, nullptr);
+    tail_ = std::exchange(other.tail_, nullptr);
+    size_ += std::exchange(other.size_, 0);
+  }
   Bytes front() const { return head_ ? head_->bytes() : Bytes{}; }
   // REQUIRES: n <= size().
   void drain(size_t n) {

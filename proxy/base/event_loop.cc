@@ -116,6 +116,13 @@ void EventLoop::run_posted() {
   }
 }
 
+void EventLoop::run_turn_end() {
+  while (TurnTask* task = turn_end_.pop_front()) {
+    task->run_turn_task();
+    flush_writes();
+  }
+}
+
 void EventLoop::stop() {
   stopped_.store(true, std::memory_order_release);
   waker_->wake();
@@ -142,7 +149,9 @@ void EventLoop::run() {
       flush_writes();
     }
     if (waker_->take()) run_posted();
+    run_turn_end();
     bury();
+    run_turn_end();  // the buried may have had a last word
   }
 }
 

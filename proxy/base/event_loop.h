@@ -63,6 +63,8 @@ class EventLoop {
   // Runs at the end of this dispatch (see flush_writes) respectively at the start of the next turn.
   void write_later(TurnTask& task) { writes_.push_back(task); }
   void run_next_turn(TurnTask& task) { next_turn_.push_back(task); }
+  // Runs when every event of this turn has been handled, once: for output that gains from being gathered from many.
+  void at_turn_end(TurnTask& task) { turn_end_.push_back(task); }
   // Sends what was written during the current dispatch. Called before the scratch is used again.
   void flush_writes();
   void destroy_later(std::unique_ptr<Deferred> object) { graveyard_.push_back(*object.release()); }
@@ -107,6 +109,7 @@ class EventLoop {
   class Waker;
 
   void run_posted();
+  void run_turn_end();
   void bury();
 
   int epoll_ = -1;
@@ -120,7 +123,7 @@ class EventLoop {
   size_t turn_used_ = 0;
   BlockPool blocks_;
   Rng rng_;
-  IntrusiveList<TurnTask> writes_, next_turn_;
+  IntrusiveList<TurnTask> writes_, next_turn_, turn_end_;
   IntrusiveList<Deferred> graveyard_, lingering_;
   stats::Cells& cells_;
   TimerWheel wheel_;

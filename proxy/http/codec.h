@@ -117,7 +117,7 @@ class ServerCodec {
   // Takes no new streams: the last GOAWAY. The connection ends with its last stream.
   virtual void finish_drain() {}
   virtual bool idle() const = 0;
-  // The connection is closed: nothing more is told to anyone.
+  // The connection is about to be closed: what waits is written; nothing more is told to anyone.
   virtual void abandon() = 0;
   // A refused head is answered for a request that never came whole (408).
   virtual void reject_partial_head(uint16_t status, std::string_view detail) = 0;

@@ -64,6 +64,8 @@ class Connection final : public base::EventHandler, public base::Deferred {
 
   // Queues bytes that stay valid until the current dispatch ends (scratch, turn memory, arenas, constants).
   void write(Bytes data);
+  // Queues blocks of the loop's pool, which the connection keeps.
+  void write(base::Chain&& data);
   // Sends the queue now rather than at the end of the dispatch.
   void flush();
   bool write_blocked() const { return blocked_; }

@@ -29,6 +29,14 @@ void Connection::write(Bytes data) {
   if (unsent() > buffer_limit_) blocked_ = true;
 }
 
+void Connection::write(base::Chain&& data) {
+  if (data.empty() || state_ == State::kClosed || state_ == State::kLingering) return data.clear();
+  keep_pieces(0, 0);
+  chain_.append(std::move(data));
+  if (!write_task_.linked()) loop_.write_later(write_task_);
+  if (unsent() > buffer_limit_) blocked_ = true;
+}
+
 void Connection::keep_pieces(size_t first, size_t skip) {
   for (size_t i = first; i < piece_count_; i++) {
     chain_.append(pieces_[i].subspan(skip));

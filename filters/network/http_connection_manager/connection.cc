@@ -178,12 +178,12 @@ void HcmSession::end(bool flush) {
   duration_timer_.cancel();
   drain_timer_.cancel();
   while (!streams_.empty()) streams_.front().connection_ended();
+  if (codec_) codec_->abandon();
   if (flush) {
     net::Connection::close_after_flush(std::move(accepted_.connection), settings().delayed_close_ms);
   } else {
     net::Connection::close(std::move(accepted_.connection));
   }
-  if (codec_) codec_->abandon();
   accepted_.owner->session_ended(*this);
 }
 

@@ -120,6 +120,7 @@ class H2ServerCodec final : public ServerCodec, public Session {
   bool idle() const override { return stream_count() == 0; }
   void abandon() override {
     finished_ = true;
+    if (can_pump()) flush();
     abandon_session();
     each([](StreamBase& stream) { static_cast<ServerStream&>(stream).receiver_ = nullptr; });
   }
@@ -131,6 +132,7 @@ class H2ServerCodec final : public ServerCodec, public Session {
   int on_begin_headers(const nghttp2_frame& frame) override {
     if (frame.hd.type != NGHTTP2_HEADERS || frame.headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
     auto* fresh = new ServerStream(*this);
+    nghttp2_session_set_stream_user_data(native(), frame.hd.stream_id, fresh);
     add(*fresh, frame.hd.stream_id);
     fresh->receiver_ = &owner_.new_stream(*fresh);
     fresh->receiver_->request().protocol = Protocol::kHttp2;

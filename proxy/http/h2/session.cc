@@ -1,22 +1,10 @@
 #include "proxy/http/h2/session.h"
 
-#include <algorithm>
-#include <cstring>
+#include <utility>
+
+#include "proxy/http/h2/memory.h"
 
 namespace pinnace::http::h2 {
-
-namespace {
-
-// The largest frame made here with its header: nghttp2 fills frames of 16 KiB at most.
-constexpr size_t kMaxMade = 16 * 1024 + 16;
-
-// Used when the turn's memory is: written and sent at once.
-uint8_t* spill() {
-  static thread_local std::unique_ptr<uint8_t[]> memory = std::make_unique<uint8_t[]>(kMaxMade);
-  return memory.get();
-}
-
-}  // namespace
 
 struct Session::Callbacks {
   static Session& of(void* user) { return *static_cast<Session*>(user); }
@@ -65,11 +53,9 @@ struct Session::Callbacks {
   static int send_data(nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t size, nghttp2_data_source* source,
                        void* user) {
     Session& session = of(user);
-    if (session.connection_.write_blocked()) return NGHTTP2_ERR_WOULDBLOCK;  // asked again when there is room
-    uint8_t* to = session.reserve(9 + size);
-    std::memcpy(to, head, 9);
-    static_cast<StreamBase*>(source->ptr)->copy_to(to + 9, size);
-    session.written(9 + size);
+    if (session.full()) return NGHTTP2_ERR_WOULDBLOCK;  // asked again when there is room
+    session.out_.append({head, 9});
+    static_cast<StreamBase*>(source->ptr)->move_to(session.out_, size);
     session.guard_.data_sent();
     return 0;
   }
@@ -83,6 +69,8 @@ struct Session::Callbacks {
     Session& session = of(user);
     StreamBase* stream = session.find(id);
     if (!stream) return 0;
+    session.found_id_ = -1;
+    session.found_ = nullptr;
     stream->dead_ = true;
     stream->unlink();
     session.stream_count_--;
@@ -93,7 +81,11 @@ struct Session::Callbacks {
 };
 
 Session::Session(net::Connection& connection, Side side, const model::Http2Settings& settings, uint32_t max_head_bytes)
-    : connection_(connection), settings_(settings), guard_(settings), last_active_ms_(connection.loop().now_ms()) {
+    : connection_(connection),
+      settings_(settings),
+      guard_(settings),
+      out_(connection.loop().blocks()),
+      last_active_ms_(connection.loop().now_ms()) {
   nghttp2_session_callbacks* callbacks;
   nghttp2_session_callbacks_new(&callbacks);
   nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, Callbacks::begin_frame);
@@ -114,9 +106,9 @@ Session::Session(net::Connection& connection, Side side, const model::Http2Setti
   nghttp2_option_set_max_continuations(options, 8 + max_head_bytes / (16 * 1024));
   nghttp2_option_set_max_send_header_block_length(options, 16 * 1024 * 1024);
   if (side == Side::kServer) {
-    nghttp2_session_server_new2(&session_, callbacks, this, options);
+    nghttp2_session_server_new3(&session_, callbacks, this, options, session_memory());
   } else {
-    nghttp2_session_client_new2(&session_, callbacks, this, options);
+    nghttp2_session_client_new3(&session_, callbacks, this, options, session_memory());
   }
   nghttp2_option_del(options);
   nghttp2_session_callbacks_del(callbacks);
@@ -146,7 +138,6 @@ Session::~Session() {
 
 void Session::add(StreamBase& stream, int32_t id) {
   stream.id_ = id;
-  nghttp2_session_set_stream_user_data(session_, id, &stream);
   streams_.push_back(stream);
   stream_count_++;
   guard_.stream_opened();
@@ -185,59 +176,28 @@ void Session::check_outbound() {
 }
 
 void Session::flush_later() {
-  if (!linked()) connection_.loop().write_later(*this);
-}
-
-// Room for one frame, contiguous.
-uint8_t* Session::reserve(size_t size) {
-  if (gather_ && gather_end_ + size > kGather) {
-    emit();
-    gather_ = nullptr;
-  }
-  if (!gather_) {
-    gather_ = connection_.loop().turn_memory(kGather);
-    gather_begin_ = gather_end_ = 0;
-  }
-  return gather_ ? gather_ + gather_end_ : spill();
-}
-
-void Session::written(size_t size) {
-  if (gather_) {
-    gather_end_ += size;
-    return;
-  }
-  connection_.write({spill(), size});
-  connection_.flush();
-}
-
-void Session::emit() {
-  if (gather_end_ > gather_begin_) connection_.write({gather_ + gather_begin_, gather_end_ - gather_begin_});
-  gather_begin_ = gather_end_;
+  if (!linked()) connection_.loop().at_turn_end(*this);
 }
 
 void Session::pump() {
   in_nghttp2_ = true;
-  while (!connection_.write_blocked()) {
+  while (!full()) {
     const uint8_t* bytes = nullptr;
     ssize_t n = nghttp2_session_mem_send(session_, &bytes);
     if (n <= 0) break;  // nothing is due, or send_data() has taken it all
-    for (auto left = static_cast<size_t>(n); left > 0;) {
-      size_t part = std::min(left, kMaxMade);
-      std::memcpy(reserve(part), bytes, part);
-      written(part);
-      bytes += part;
-      left -= part;
-    }
+    out_.append({bytes, static_cast<size_t>(n)});
   }
   in_nghttp2_ = false;
 }
 
 void Session::flush() {
   if (over_) return;
-  pump();
-  emit();
-  gather_ = nullptr;  // it is the turn's
-  gather_begin_ = gather_end_ = 0;
+  do {
+    pump();
+    bool more = out_.size() >= kMostGathered;
+    connection_.write(std::move(out_));
+    if (!more) break;
+  } while (!connection_.write_blocked());
   if (std::exchange(unblocked_, false)) {
     each([](StreamBase& stream) {
       if (!std::exchange(stream.unblocked_, false) || stream.dead_) return;

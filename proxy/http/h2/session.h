@@ -51,10 +51,15 @@ class Session : private base::TurnTask {
   // does not answer PINGs.
   virtual void on_over() = 0;
 
-  StreamBase* find(int32_t id) const {
-    return static_cast<StreamBase*>(nghttp2_session_get_stream_user_data(session_, id));
+  // Remembers the last one: a head's fields come one call each.
+  StreamBase* find(int32_t id) {
+    if (id != found_id_) {
+      found_ = static_cast<StreamBase*>(nghttp2_session_get_stream_user_data(session_, id));
+      found_id_ = found_ ? id : -1;
+    }
+    return found_;
   }
-  // Takes the stream; `id` is nghttp2's.
+  // Takes the stream. REQUIRES: it is nghttp2's user data for `id`.
   void add(StreamBase& stream, int32_t id);
   // Before a new stream starts: a connection that was silent for long is tried first.
   void note_activity();
@@ -73,25 +78,24 @@ class Session : private base::TurnTask {
   struct Callbacks;
 
   void run_turn_task() override { flush(); }
-  void emit();
-  uint8_t* reserve(size_t size);
-  void written(size_t size);
+  bool full() const { return connection_.write_blocked() || out_.size() >= kMostGathered; }
   void check_outbound();
   void end_over(std::string_view fault);
   void arm_ping();
   void on_ping_timer();
   void send_ping();
 
-  static constexpr size_t kGather = 2 * (16 * 1024 + 16);  // two full frames
+  static constexpr size_t kMostGathered = 256 * 1024;
 
   net::Connection& connection_;
   const model::Http2Settings& settings_;
   nghttp2_session* session_ = nullptr;
   FloodGuard guard_;
   base::IntrusiveList<StreamBase> streams_;
+  int32_t found_id_ = -1;
+  StreamBase* found_ = nullptr;
   size_t stream_count_ = 0;
-  uint8_t* gather_ = nullptr;  // turn memory; frames not yet written
-  size_t gather_begin_ = 0, gather_end_ = 0;
+  base::Chain out_;  // frames of this turn
   bool in_nghttp2_ = false;
   bool over_ = false;
   bool unblocked_ = false;  // some stream has room again

@@ -1,7 +1,6 @@
 #include "proxy/http/h2/stream.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "proxy/http/h2/session.h"
 
@@ -63,7 +62,7 @@ nghttp2_data_provider StreamBase::provider() {
   return provider;
 }
 
-// How much the next DATA frame takes; its bytes are copied by copy_to().
+// How much the next DATA frame takes; its bytes are taken by move_to().
 ssize_t StreamBase::read_length(size_t room, uint32_t* flags) {
   size_t have = body_.size() + borrowed_.size();
   size_t n = std::min(have, room);
@@ -84,17 +83,16 @@ ssize_t StreamBase::read_length(size_t room, uint32_t* flags) {
   return static_cast<ssize_t>(n);
 }
 
-void StreamBase::copy_to(uint8_t* to, size_t size) {
+void StreamBase::move_to(base::Chain& out, size_t size) {
   while (size > 0 && !body_.empty()) {
     Bytes front = body_.front();
     size_t n = std::min(front.size(), size);
-    std::memcpy(to, front.data(), n);
+    out.append(front.first(n));
     body_.drain(n);
-    to += n;
     size -= n;
   }
   if (size > 0) {
-    std::memcpy(to, borrowed_.data(), size);
+    out.append(borrowed_.first(size));
     borrowed_ = borrowed_.subspan(size);
   }
   if (was_blocked_ && body_.size() < kHighWatermark / 2) {

@@ -46,7 +46,7 @@ class StreamBase : public base::Deferred {
 
  private:
   ssize_t read_length(size_t room, uint32_t* flags);
-  void copy_to(uint8_t* to, size_t size);
+  void move_to(base::Chain& out, size_t size);
   void resume();
 
   Bytes borrowed_;    // the caller's, while queue() runs
