@@ -7,6 +7,7 @@
 #include "envoy/extensions/filters/http/grpc_stats/v3/config.pb.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb.h"
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb.h"
+#include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb.h"
 #include "filters/http/router/compile.h"
 #include "filters/network/http_connection_manager/compile.h"
@@ -62,6 +63,7 @@ constexpr ListenerEntry kListenerFilters[] = {
     {"envoy.extensions.filters.listener.original_dst.v3.OriginalDst", model::ListenerFilterKind::kOriginalDst},
     {"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", model::ListenerFilterKind::kTlsInspector},
     {"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", model::ListenerFilterKind::kHttpInspector},
+    {"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", model::ListenerFilterKind::kProxyProtocol},
 };
 
 std::string type_of(const Any& any) {
@@ -141,7 +143,14 @@ Result<NetworkFilterPtr> compile_network_filter(const std::string& name, const A
 Result<model::ListenerFilterConfig> compile_listener_filter(const envoy::config::listener::v3::ListenerFilter& proto) {
   auto entry = find(kListenerFilters, proto.typed_config());
   if (entry == std::end(kListenerFilters)) return unknown("listener filter", proto.name(), proto.typed_config());
-  model::ListenerFilterConfig out{entry->kind, std::nullopt};
+  model::ListenerFilterConfig out{entry->kind};
+  if (entry->kind == model::ListenerFilterKind::kProxyProtocol) {
+    envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol config;
+    if (!proto.typed_config().UnpackTo(&config)) return error("proxy_protocol: typed_config does not parse");
+    auto known = compile::only_fields(config, {"allow_requests_without_proxy_protocol", "stat_prefix"});
+    if (!known) return compile::in("proxy_protocol", known.error());
+    out.header_optional = config.allow_requests_without_proxy_protocol();
+  }
   if (proto.has_filter_disabled()) {
     auto compiled = predicate(proto.filter_disabled());
     if (!compiled) return compiled.error();

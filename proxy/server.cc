@@ -105,7 +105,7 @@ void Server::read_runtime(const xds::Bootstrap& bootstrap) {
           compile_context_.runtime[key] = value.bool_value() ? "true" : "false";
           break;
         case google::protobuf::Value::kNumberValue:
-          compile_context_.runtime[key] = fmt::format("{:g}", value.number_value());
+          compile_context_.runtime[key] = fmt::format("{}", value.number_value());
           break;
         case google::protobuf::Value::kStringValue: compile_context_.runtime[key] = value.string_value(); break;
         default: break;

@@ -97,6 +97,8 @@ class ServerCodec {
     virtual RequestReceiver& new_stream(ResponseSender& sender) = 0;
     // Part of a head came and the rest did not (request_headers_timeout starts).
     virtual void on_partial_head() = 0;
+    // The peer broke the protocol of the whole connection; on_codec_done() follows.
+    virtual void on_codec_fault(std::string_view detail) = 0;
     // Nothing more will be read or answered: close once everything is sent.
     virtual void on_codec_done() = 0;
 

@@ -6,6 +6,8 @@
 #include <cerrno>
 
 #include "filters/listener/inspect.h"
+#include "filters/listener/proxy_protocol.h"
+#include "proxy/base/log.h"
 
 namespace pinnace::listener {
 
@@ -54,6 +56,9 @@ bool PendingConnection::run_filters() {
         }
         break;
       }
+      case ListenerFilterKind::kProxyProtocol:
+        if (!take_proxy_header(filter.header_optional)) return false;
+        break;
       case ListenerFilterKind::kTlsInspector: {
         if (!peek()) return false;
         filters::listener::TlsFacts tls;
@@ -76,6 +81,39 @@ bool PendingConnection::run_filters() {
         break;
       }
     }
+  }
+  return true;
+}
+
+bool PendingConnection::take_proxy_header(bool optional) {
+  using filters::listener::ProxyHeaderState;
+  if (!peek()) return false;
+  filters::listener::ProxyHeader header;
+  ProxyHeaderState state = filters::listener::parse_proxy_header(peeked_, header);
+  if (state == ProxyHeaderState::kNeedMore && !saw_end_) return false;
+  if (state == ProxyHeaderState::kAbsent && optional) return true;
+  if (state != ProxyHeaderState::kDone) {
+    PN_LOG(kDebug, "listener", "{}: {} closed: {}", config_->name, facts_.source.text(),
+           state == ProxyHeaderState::kAbsent ? "it began without a PROXY protocol header"
+                                              : "a bad PROXY protocol header");
+    close();
+    return false;
+  }
+  // The bytes are there: peek() has seen them.
+  for (size_t left = header.size; left > 0;) {
+    ssize_t n = ::recv(fd_, listener_.loop().read_scratch(), left, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      close();
+      return false;
+    }
+    left -= static_cast<size_t>(n);
+  }
+  if (header.has_addresses) {
+    facts_.direct_source = facts_.source;
+    facts_.source = header.source;
+    facts_.destination = header.destination;
+    redirected_ = true;
   }
   return true;
 }

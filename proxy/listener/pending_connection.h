@@ -1,5 +1,5 @@
-// PendingConnection: an accepted socket in its listener filters: original destination, TLS and HTTP inspection by
-// peeking. Bounded by listener_filters_timeout and by what an inspector looks at. THREAD: the worker's. LIFETIME: its
+// PendingConnection: an accepted socket in its listener filters: PROXY protocol, original destination, TLS and HTTP
+// inspection by peeking. Bounded by listener_filters_timeout and by what an inspector looks at. THREAD: the worker's. LIFETIME: its
 // listener's list, until it starts a session or closes.
 #pragma once
 
@@ -24,6 +24,8 @@ class PendingConnection final : public base::EventHandler, public base::Deferred
   // True when every filter has its answer.
   bool run_filters();
   bool peek();
+  // False: wait for more, or the connection was refused.
+  bool take_proxy_header(bool optional);
   void finish();
   void close();
   void on_timeout();

@@ -30,10 +30,14 @@ struct CircuitBreakers {
 // Endpoint metadata that selects a transport socket: filter_metadata["envoy.transport_socket_match"], flat strings.
 using MatchLabels = std::vector<std::pair<std::string, std::string>>;
 
+// upstream_proxy_protocol: what the endpoint is told before anything else.
+enum class ProxyProtocol : uint8_t { kNone, kV1, kV2 };
+
 struct TransportSocket {
   std::string name;                        // transport_socket_matches[].name
   MatchLabels match;                       // empty: matches every endpoint
   std::shared_ptr<const UpstreamTls> tls;  // nullptr: raw_buffer
+  ProxyProtocol proxy_protocol = ProxyProtocol::kNone;
 };
 
 struct ClusterStats {

@@ -52,11 +52,12 @@ struct ListenerPredicate {
   }
 };
 
-enum class ListenerFilterKind : uint8_t { kOriginalDst, kTlsInspector, kHttpInspector };
+enum class ListenerFilterKind : uint8_t { kOriginalDst, kTlsInspector, kHttpInspector, kProxyProtocol };
 
 struct ListenerFilterConfig {
   ListenerFilterKind kind;
-  std::optional<ListenerPredicate> disabled;
+  std::optional<ListenerPredicate> disabled = std::nullopt;
+  bool header_optional = false;  // proxy_protocol: allow_requests_without_proxy_protocol
 };
 
 struct FilterChainMatch {

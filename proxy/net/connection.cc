@@ -49,7 +49,18 @@ void Connection::start(uint64_t handshake_timeout_ms) {
   begin_transport();
 }
 
+// A fresh socket's buffer takes it whole; one that does not is no use.
+bool Connection::send_preamble() {
+  if (preamble_.empty()) return true;
+  ssize_t n = ::send(fd_, preamble_.data(), preamble_.size(), MSG_NOSIGNAL);
+  bool whole = n == static_cast<ssize_t>(preamble_.size());
+  preamble_ = {};
+  if (!whole) fail(CloseReason::kPeerReset, n < 0 ? errno : ENOBUFS);
+  return whole;
+}
+
 void Connection::begin_transport() {
+  if (!send_preamble()) return;
   if (!secure_) {
     become_open();
     return;

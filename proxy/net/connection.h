@@ -56,6 +56,8 @@ class Connection final : public base::EventHandler, public base::Deferred {
 
   // REQUIRES: before start() (accepted) or in the turn of connect().
   void set_transport(std::unique_ptr<SecureTransport> transport) { secure_ = std::move(transport); }
+  // Sent before all else, in clear. REQUIRES: in the turn of connect(); a few hundred bytes at most.
+  void set_preamble(std::string bytes) { preamble_ = std::move(bytes); }
   void set_callbacks(ConnectionCallbacks& callbacks) { callbacks_ = &callbacks; }
   void set_byte_stats(const ByteStats* stats) { byte_stats_ = stats; }
   void set_buffer_limit(uint32_t limit) { buffer_limit_ = limit; }
@@ -120,6 +122,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
   void finish_connect();
   void begin_transport();
   void become_open();
+  bool send_preamble();
   void fail(CloseReason reason, int error);
   void close_socket(bool reset);
   void on_timer();
@@ -164,6 +167,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
   size_t queued_ = 0;  // bytes in pieces_
   uint64_t bytes_received_ = 0, bytes_sent_ = 0;
   base::Address local_, remote_;
+  std::string preamble_;
 };
 
 }  // namespace pinnace::net

@@ -113,12 +113,14 @@ const ChainIndex::ChainPtr* ChainIndex::best_source(const Sources& sources, cons
     std::erase_if(left, [&](const auto* chain) { return best < 0 || rank((*chain)->match) != best; });
   };
   // A rank of -1 does not fit; 0 has no such criterion; a longer prefix ranks higher.
-  auto range_rank = [&](const std::vector<base::Cidr>& ranges) {
+  auto range_rank = [&](const std::vector<base::Cidr>& ranges, const base::Address& address) {
     int length;
-    if (!in_ranges(ranges, facts.source, length)) return -1;
+    if (!in_ranges(ranges, address, length)) return -1;
     return length + 1;
   };
-  keep_best([&](const FilterChainMatch& match) { return range_rank(match.direct_source_ranges); });
+  bool told = facts.direct_source.kind() != base::Address::Kind::kNone;
+  const base::Address& direct = told ? facts.direct_source : facts.source;
+  keep_best([&](const FilterChainMatch& match) { return range_rank(match.direct_source_ranges, direct); });
   keep_best([&](const FilterChainMatch& match) {
     switch (match.source_type) {
       case FilterChainMatch::SourceType::kSameIpOrLoopback: return local ? 1 : -1;
@@ -126,7 +128,7 @@ const ChainIndex::ChainPtr* ChainIndex::best_source(const Sources& sources, cons
       default: return 0;
     }
   });
-  keep_best([&](const FilterChainMatch& match) { return range_rank(match.source_ranges); });
+  keep_best([&](const FilterChainMatch& match) { return range_rank(match.source_ranges, facts.source); });
   keep_best([&](const FilterChainMatch& match) {
     if (match.source_ports.empty()) return 0;
     bool listed = std::find(match.source_ports.begin(), match.source_ports.end(), facts.source.port()) !=

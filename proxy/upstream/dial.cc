@@ -1,5 +1,6 @@
 #include "proxy/upstream/dial.h"
 
+#include "proxy/upstream/proxy_header.h"
 #include "tls/context.h"
 
 namespace pinnace::upstream {
@@ -13,6 +14,9 @@ std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const 
   }
   connection->set_buffer_limit(config.buffer_limit);
   const model::TransportSocket& socket = config.sockets[host.endpoint->socket];
+  if (socket.proxy_protocol != model::ProxyProtocol::kNone) {
+    connection->set_preamble(proxy_header(socket.proxy_protocol, options.source, options.destination));
+  }
   if (socket.tls) {
     tls::ContextPtr context = cluster.tls().find(socket.tls->context_id);
     if (context) {

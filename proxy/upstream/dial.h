@@ -12,7 +12,10 @@
 namespace pinnace::upstream {
 
 struct DialOptions {
-  std::string_view sni;        // overrides the configured one when not empty (auto_sni)
+  std::string_view sni = {};  // overrides the configured one when not empty (auto_sni)
+  // The client that the connection is for alone, for the PROXY protocol; nullptr: it is for many, or for us.
+  const base::Address* source = nullptr;
+  const base::Address* destination = nullptr;
   bool auto_protocol = false;  // offers h2 and http/1.1 by ALPN where the cluster's TLS names none (auto_config)
 };
 

@@ -144,7 +144,7 @@ class ClientConnection(Connection):
             status = line.split(" ")[1]
             head = [(":status", status), *fields]
             if status[0] == "1" and status != "101":
-                stream.received.informational.append(head)
+                stream.received.inform(head)
                 continue
             stream.received.set(head=head)
             if status == "101":

@@ -154,6 +154,11 @@ class Received:
                 setattr(self, name, value)
             self.changed.notify_all()
 
+    def inform(self, head):
+        with self.changed:
+            self.informational.append(head)
+            self.changed.notify_all()
+
     def add(self, data):
         with self.changed:
             self.body.add(data)
@@ -203,11 +208,11 @@ class Listener:
                 return
             sock.settimeout(PATIENCE)
             try:
-                made = self.make(Wire(self.tls.wrap_socket(sock, server_side=True) if self.tls else sock), self)
+                wire = Wire(self.tls.wrap_socket(sock, server_side=True) if self.tls else sock)
             except OSError:
                 continue
-            with self.changed:
-                self.connections.append(made)
+            with self.changed:  # before its first request is heard of
+                self.connections.append(self.make(wire, self))
 
     def has_request(self, stream):
         """Called by a connection's thread. What is asked only to see whether a connection still works is answered here."""

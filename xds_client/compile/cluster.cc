@@ -1,5 +1,6 @@
 #include "xds_client/compile/cluster.h"
 
+#include "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.pb.h"
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb.h"
 #include "xds_client/compile/cluster_stats.h"
 #include "xds_client/compile/common.h"
@@ -85,10 +86,29 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
   return true;
 }
 
+struct InnerSocket {
+  core::TransportSocket socket;
+  model::ProxyProtocol version = model::ProxyProtocol::kNone;
+};
+
+// upstream_proxy_protocol wraps the transport socket proper.
+Result<InnerSocket> unwrap_proxy_protocol(const core::TransportSocket& socket) {
+  envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport wrapper;
+  if (!socket.typed_config().UnpackTo(&wrapper)) return InnerSocket{socket};
+  auto known = only_fields(wrapper, {"config", "transport_socket"});
+  if (!known) return in("upstream_proxy_protocol", known.error());
+  auto known_config = only_fields(wrapper.config(), {"version"});
+  if (!known_config) return in("upstream_proxy_protocol.config", known_config.error());
+  bool v2 = wrapper.config().version() == core::ProxyProtocolConfig::V2;
+  return InnerSocket{wrapper.transport_socket(), v2 ? model::ProxyProtocol::kV2 : model::ProxyProtocol::kV1};
+}
+
 Result<bool> sockets(const pb::Cluster& proto, CompiledCluster& out, bool auto_sni, bool auto_san, Context& context) {
   auto add = [&](const core::TransportSocket& socket, std::string name, model::MatchLabels match,
                  const std::string& place) -> Result<bool> {
-    auto tls = upstream_transport(socket, context);
+    auto inner = unwrap_proxy_protocol(socket);
+    if (!inner) return in(place, inner.error());
+    auto tls = upstream_transport(inner->socket, context);
     if (!tls) return in(place, tls.error());
     if (*tls) {
       out.tls_contexts.push_back((*tls)->context_id);
@@ -99,7 +119,7 @@ Result<bool> sockets(const pb::Cluster& proto, CompiledCluster& out, bool auto_s
         *tls = changed;
       }
     }
-    out.config->sockets.push_back({std::move(name), std::move(match), std::move(*tls)});
+    out.config->sockets.push_back({std::move(name), std::move(match), std::move(*tls), inner->version});
     return true;
   };
   for (const auto& match : proto.transport_socket_matches()) {

@@ -264,7 +264,11 @@ http::HeaderMap& Router::response_trailers() {
 }
 
 void Router::on_informational(http::ResponseHead& head) {
-  if (!destroyed_) stream_.send_informational(head);
+  if (destroyed_) return;
+  constexpr uint8_t kMost = 64;  // each stays in the stream's memory
+  if (++informational_ <= kMost) return stream_.send_informational(head);
+  finish_attempt(false);
+  fail(ResetReason::kProtocolError, "too many informational responses");
 }
 
 void Router::on_response(http::ResponseHead& head, bool end_stream) {

@@ -98,6 +98,7 @@ http::RequestReceiver& HcmSession::new_stream(http::ResponseSender& sender) {
   if (settings().max_requests_per_connection > 0 && requests_ >= settings().max_requests_per_connection) drain(false);
   auto* stream = new Stream(*this, sender);
   streams_.push_back(*stream);
+  if (protocol() == http::Protocol::kHttp2) stream->await_head();
   return *stream;
 }
 
@@ -119,7 +120,7 @@ void HcmSession::count_resets(const Stream& stream) {
   uint64_t of = std::max(ended_streams_, settings().premature_resets);
   if (premature_resets_ * 2 < of) return;
   cells().add(settings().stats.rq_too_many_premature_resets);
-  end(false);
+  end(false, "too_many_premature_resets");
 }
 
 void HcmSession::on_partial_head() {
@@ -171,13 +172,13 @@ void HcmSession::on_drain_timeout() {
 
 void HcmSession::close() { end(false); }
 
-void HcmSession::end(bool flush) {
+void HcmSession::end(bool flush, std::string_view detail) {
   if (ended_) return;
   ended_ = true;
   timer_.cancel();
   duration_timer_.cancel();
   drain_timer_.cancel();
-  while (!streams_.empty()) streams_.front().connection_ended();
+  while (!streams_.empty()) streams_.front().connection_ended(detail);
   if (codec_) codec_->abandon();
   if (flush) {
     net::Connection::close_after_flush(std::move(accepted_.connection), settings().delayed_close_ms);

@@ -37,6 +37,7 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
 
   http::RequestReceiver& new_stream(http::ResponseSender& sender) override;
   void on_partial_head() override;
+  void on_codec_fault(std::string_view) override { cells().add(settings().stats.cx_protocol_error); }
   void on_codec_done() override;
 
   bool make_codec(base::Bytes first);
@@ -44,7 +45,8 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   void on_max_duration();
   void on_drain_timeout();
   void count_resets(const Stream& stream);
-  void end(bool flush);
+  // `detail`: what the log says of streams that are cut.
+  void end(bool flush, std::string_view detail = "downstream_local_disconnect");
 
   const HcmConfig& config_;  // pinned by the chain
   filter::WorkerContext& worker_;

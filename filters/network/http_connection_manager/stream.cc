@@ -304,7 +304,12 @@ void Stream::on_reset(http::ResetReason reason, std::string_view detail) {
   end();
 }
 
-void Stream::connection_ended() {
+void Stream::await_head() {
+  idle_ms_ = settings().stream_idle_timeout_ms;
+  arm(idle_timer_, idle_ms_);
+}
+
+void Stream::connection_ended(std::string_view detail) {
   if (ended_) {
     unlink();
     return;
@@ -312,8 +317,8 @@ void Stream::connection_ended() {
   sender_ = nullptr;
   if (!response_ended_ || !request_ended_) {
     if (info_.details.empty() || !response_ended_) {
-      info_.set(Flag::kDownstreamTermination);
-      info_.details = "downstream_local_disconnect";
+      if (detail == "downstream_local_disconnect") info_.set(Flag::kDownstreamTermination);
+      info_.details = detail;
     }
   }
   end();

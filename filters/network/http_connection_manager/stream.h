@@ -22,7 +22,9 @@ class Stream final : public base::Deferred,
     return info_.response_code == 0 && (info_.end_ns - info_.start_ns) / 1000000000 <= settings().premature_reset_s;
   }
   // The connection is going: end without answering.
-  void connection_ended();
+  void connection_ended(std::string_view detail);
+  // The head is still arriving: stream_idle_timeout counts.
+  void await_head();
 
   // http::RequestReceiver
   base::Arena& arena() override { return arena_; }

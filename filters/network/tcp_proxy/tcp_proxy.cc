@@ -88,7 +88,7 @@ void TcpSession::connect() {
   host_->total_connections++;
   worker_.loop.cells().add(stats.cx_total);
   worker_.loop.cells().inc(stats.cx_active);
-  upstream_ = upstream::dial(*cluster, *host_, {});
+  upstream_ = upstream::dial(*cluster, *host_, {.source = &connection().remote_address(), .destination = &local_});
   upstream_bytes_ = {stats.cx_rx_bytes, stats.cx_tx_bytes};
   upstream_->set_callbacks(upstream_side_);
   upstream_->set_byte_stats(&upstream_bytes_);

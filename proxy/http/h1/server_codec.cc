@@ -19,7 +19,10 @@ size_t H1ServerCodec::consume(Bytes data) {
   bool more = true;
   while (more) {
     switch (state_) {
-      case State::kHead: more = take_head(in); break;
+      case State::kHead:
+        // CVE-2020-8661: answers that nobody reads are not added to.
+        more = !connection_.write_blocked() && take_head(in);
+        break;
       case State::kBody: more = take_body(in); break;
       case State::kWaiting: more = false; break;
       case State::kTunnelWait:
@@ -191,6 +194,7 @@ void H1ServerCodec::connection_lost(std::string_view detail) {
 
 void H1ServerCodec::connection_writable() {
   if (receiver_) receiver_->on_writable();
+  if (state_ == State::kHead && !pending_.empty() && !linked()) connection_.loop().run_next_turn(*this);
 }
 
 void H1ServerCodec::set_reading(bool on) {

@@ -30,6 +30,10 @@ class ClientStream final : public StreamBase, public base::Recycled<ClientStream
   bool blocked() const override { return output_blocked(); }
   void set_reading(bool on) override { allow_reading(on); }
 
+  int give_up(std::string_view fault) {
+    stream_fault_ = fault;
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  }
   // The response is whole: nobody reads what is left of the request (RFC 9113 8.1).
   void response_ended() {
     receiver_ = nullptr;
@@ -97,11 +101,12 @@ class H2ClientCodec final : public ClientCodec, public Session {
   int on_header(const nghttp2_frame& frame, std::string_view name, std::string_view value) override {
     ClientStream* s = stream(frame.hd.stream_id);
     if (!s || !s->receiver_ || !s->head_) return 0;
-    if (!s->collected_.admit(name, value, limits_)) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (!s->collected_.admit(name, value, limits_)) return s->give_up("http2.too_many_headers");
     HeaderMap& headers = s->final_head_ ? s->receiver_->response_trailers() : s->head_->headers;
     if (name == ":status") {
       uint16_t status = 0;
       for (char c : value) status = static_cast<uint16_t>(status * 10 + (c - '0'));
+      if (status < 100) return s->give_up("http2.invalid.header.field");  // RFC 9110 15
       s->head_->status = status;
     } else if (name[0] != ':') {
       headers.add_copy(name, value);
@@ -182,7 +187,11 @@ void ClientStream::reset(ResetReason) {
 }
 
 void ClientStream::closed(uint32_t error_code) {
-  drop(error_code == NGHTTP2_REFUSED_STREAM ? ResetReason::kRefused : ResetReason::kRemoteStream, "");
+  bool ours = !peer_reset_ && !stream_fault_.empty();
+  drop(ours                                   ? ResetReason::kProtocolError
+       : error_code == NGHTTP2_REFUSED_STREAM ? ResetReason::kRefused
+                                              : ResetReason::kRemoteStream,
+       "");
   codec_.stream_closed();
 }
 

@@ -3,6 +3,8 @@
 // connection's.
 #pragma once
 
+#include <cstddef>
+
 #include "proxy/model/http2.h"
 
 namespace pinnace::http::h2 {
@@ -14,10 +16,10 @@ class FloodGuard {
   void stream_opened() { streams_++; }
   void data_sent() { data_frames_++; }
 
-  // nullptr, or the detail of the limit that this frame breaks. Frame numbers of RFC 9113 6 and RFC 9218 7.
+  // nullptr, or the detail of the limit that this frame breaks. Frame numbers of RFC 9113 6.
   const char* frame_received(uint8_t type, uint8_t flags, size_t length) {
     static constexpr uint8_t kData = 0, kHeaders = 1, kPriority = 2, kWindowUpdate = 8, kContinuation = 9;
-    static constexpr uint8_t kPriorityUpdate = 16, kEndStream = 1;
+    static constexpr uint8_t kEndStream = 1;
     switch (type) {
       case kData:
       case kHeaders:
@@ -29,7 +31,6 @@ class FloodGuard {
         }
         return nullptr;
       case kPriority:
-      case kPriorityUpdate:
         if (++priorities_ > settings_.max_priority_frames_per_stream * (1 + streams_)) {
           return "http2.inbound_priority_frames_flood";
         }

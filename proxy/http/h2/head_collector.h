@@ -13,12 +13,16 @@ struct HeadLimits {
 
 class HeadCollector {
  public:
-  // Counts a field; false once the limits are exceeded, and from then on.
+  // Counts a field; false once the limits are exceeded, and from then on. A head that is only a little too large can be
+  // answered when it is whole; one that is hopeless() costs no more work.
   bool admit(std::string_view name, std::string_view value, const HeadLimits& limits) {
     bytes_ += name.size() + value.size() + 32;
     if (name[0] != ':') fields_++;
     if (bytes_ > limits.max_bytes || fields_ > limits.max_fields) fits_ = false;
     return fits_;
+  }
+  bool hopeless(const HeadLimits& limits) const {
+    return bytes_ / 2 > limits.max_bytes || fields_ / 2 > limits.max_fields;
   }
   bool fits() const { return fits_; }
 

@@ -15,7 +15,11 @@ class ServerStream final : public StreamBase, public base::Recycled<ServerStream
   explicit ServerStream(Session& session) : StreamBase(session) {}
 
   StreamReceiver* receiver() override { return receiver_; }
-  void closed(uint32_t) override { drop(ResetReason::kRemoteStream, "http2.remote_reset"); }
+  void closed(uint32_t) override {
+    if (!stream_fault_.empty()) return drop(ResetReason::kProtocolError, stream_fault_);
+    drop(ResetReason::kRemoteStream, "http2.remote_reset");
+  }
+  void give_up(std::string_view fault) { stream_fault_ = fault; }
   void drop(ResetReason reason, std::string_view detail) {
     dead_ = true;
     if (RequestReceiver* receiver = std::exchange(receiver_, nullptr)) receiver->on_reset(reason, detail);
@@ -124,7 +128,12 @@ class H2ServerCodec final : public ServerCodec, public Session {
     abandon_session();
     each([](StreamBase& stream) { static_cast<ServerStream&>(stream).receiver_ = nullptr; });
   }
-  void reject_partial_head(uint16_t, std::string_view) override {}
+  void reject_partial_head(uint16_t status, std::string_view detail) override {
+    each([&](StreamBase& stream) {
+      auto& s = static_cast<ServerStream&>(stream);
+      if (!s.head_done_ && s.receiver_) s.receiver_->on_bad_request(status, detail);
+    });
+  }
 
  private:
   ServerStream* stream(int32_t id) { return static_cast<ServerStream*>(find(id)); }
@@ -136,6 +145,7 @@ class H2ServerCodec final : public ServerCodec, public Session {
     add(*fresh, frame.hd.stream_id);
     fresh->receiver_ = &owner_.new_stream(*fresh);
     fresh->receiver_->request().protocol = Protocol::kHttp2;
+    if ((frame.hd.flags & NGHTTP2_FLAG_END_HEADERS) == 0) owner_.on_partial_head();
     return 0;
   }
 
@@ -144,7 +154,9 @@ class H2ServerCodec final : public ServerCodec, public Session {
     if (!s || !s->receiver_) return 0;
     if (!s->collected_.admit(name, value, limits_)) {
       // A head is answered 431 when it is whole; for trailers there is no answer left.
-      return s->head_done_ ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
+      if (!s->head_done_ && !s->collected_.hopeless(limits_)) return 0;
+      s->give_up("http2.too_many_headers");
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     if (s->head_done_) {
       s->receiver_->request_trailers().add_copy(name, value);
@@ -175,7 +187,10 @@ class H2ServerCodec final : public ServerCodec, public Session {
     s.collected_.finish(receiver.request());
     s.request_head_done(receiver.request());
     if (!fits) return receiver.on_bad_request(431, "http2.too_many_headers");
-    if (!authority_ok(receiver.request().authority)) return receiver.on_bad_request(400, "http.invalid_authority");
+    // RFC 9113 8.3.1: no user information.
+    std::string_view authority = receiver.request().authority;
+    bool plain = authority_ok(authority) && authority.find('@') == std::string_view::npos;
+    if (!plain) return receiver.on_bad_request(400, "http.invalid_authority");
     receiver.on_request(end);
   }
 
@@ -186,11 +201,12 @@ class H2ServerCodec final : public ServerCodec, public Session {
     return true;
   }
 
-  void on_over() override { fail(ResetReason::kPeerClosed, fault()); }
+  void on_over() override { fail(fault().empty() ? ResetReason::kPeerClosed : ResetReason::kProtocolError, fault()); }
 
   // Ends every stream and then the connection.
   void fail(ResetReason reason, std::string_view detail) {
     if (std::exchange(finished_, true)) return;
+    if (reason == ResetReason::kProtocolError) owner_.on_codec_fault(detail);
     each([&](StreamBase& stream) { static_cast<ServerStream&>(stream).drop(reason, detail); });
     owner_.on_codec_done();
   }

@@ -31,7 +31,19 @@ struct Session::Callbacks {
       session.ping_sent_ = false;
       session.arm_ping();
     }
+    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+      if (StreamBase* stream = session.find(frame->hd.stream_id)) stream->peer_reset_ = true;
+    }
     session.on_frame(*frame);
+    return 0;
+  }
+  // nghttp2 resets the stream, or ends the session, itself.
+  static int invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int error, void* user) {
+    StreamBase* stream = of(user).find(frame->hd.stream_id);
+    if (!stream) return 0;
+    stream->stream_fault_ = error == NGHTTP2_ERR_HTTP_HEADER      ? "http2.invalid.header.field"
+                            : error == NGHTTP2_ERR_HTTP_MESSAGING ? "http2.violation.of.messaging.rule"
+                                                                  : "http2.protocol_error";
     return 0;
   }
   static int data(nghttp2_session* native, uint8_t, int32_t id, const uint8_t* bytes, size_t size, void* user) {
@@ -60,6 +72,9 @@ struct Session::Callbacks {
     return 0;
   }
   static int frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR && of(user).fault_.empty()) {
+      of(user).fault_ = "http2.protocol_error";
+    }
     bool last = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (!last || (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS)) return 0;
     if (StreamBase* stream = of(user).find(frame->hd.stream_id)) stream->output_ended();
@@ -93,6 +108,7 @@ Session::Session(net::Connection& connection, Side side, const model::Http2Setti
   nghttp2_session_callbacks_set_on_header_callback(callbacks, Callbacks::header);
   nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::frame_recv);
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::data);
+  nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, Callbacks::invalid_frame);
   nghttp2_session_callbacks_set_send_data_callback(callbacks, Callbacks::send_data);
   nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, Callbacks::frame_send);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::stream_close);
@@ -158,7 +174,9 @@ bool Session::feed(Bytes data) {
   if (used < 0 && !fault_.empty()) {
     nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
   } else if (used < 0 && fault_.empty()) {
-    fault_ = used == NGHTTP2_ERR_FLOODED ? "http2.outbound_control_frames_flood" : "http2.protocol_error";
+    fault_ = used == NGHTTP2_ERR_FLOODED                  ? "http2.outbound_control_frames_flood"
+             : used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS ? "http2.too_many_headers"
+                                                          : "http2.protocol_error";
   }
   if (used < 0) {
     flush();

@@ -43,6 +43,8 @@ class StreamBase : public base::Deferred {
   Session& session_;
   int32_t id_ = -1;
   bool dead_ = false;
+  bool peer_reset_ = false;        // RST_STREAM came
+  std::string_view stream_fault_;  // the rule its peer broke on it; a constant
 
  private:
   ssize_t read_length(size_t room, uint32_t* flags);

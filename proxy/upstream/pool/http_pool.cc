@@ -86,7 +86,7 @@ void HttpPool::open_connection() {
   loop_.cells().add(config_->stats.cx_total);
   loop_.cells().inc(config_->stats.cx_active);
   auto* connection =
-      new ClientConnection(*this, dial(cluster_, host_, {key_.sni, key_.protocol == PoolProtocol::kAuto}));
+      new ClientConnection(*this, dial(cluster_, host_, {.sni = key_.sni, .auto_protocol = key_.protocol == PoolProtocol::kAuto}));
   busy_.push_back(*connection);
 }
 
