@@ -10,6 +10,7 @@ H1ServerCodec::H1ServerCodec(net::Connection& connection, Owner& owner, const Se
 void H1ServerCodec::receive(Bytes data) {
   size_t used = pending_.empty() ? consume(data) : 0;
   if (used < data.size() && state_ != State::kClosing) pending_.append(data.subspan(used));
+  go_on_later();
   update_reading();
 }
 
@@ -17,11 +18,12 @@ void H1ServerCodec::receive(Bytes data) {
 size_t H1ServerCodec::consume(Bytes data) {
   Bytes in = data;
   bool more = true;
+  begun_ = 0;
   while (more) {
     switch (state_) {
       case State::kHead:
         // CVE-2020-8661: answers that nobody reads are not added to.
-        more = !connection_.write_blocked() && take_head(in);
+        more = !connection_.write_blocked() && begun_ < kMostAtOnce && take_head(in);
         break;
       case State::kBody: more = take_body(in); break;
       case State::kWaiting: more = false; break;
@@ -77,6 +79,7 @@ bool H1ServerCodec::take_head(Bytes& in) {
 }
 
 void H1ServerCodec::begin(std::string_view head, bool more) {
+  begun_++;
   receiver_ = &owner_.new_stream(*this);
   response_started_ = false;
   chunked_ = false;
@@ -194,7 +197,12 @@ void H1ServerCodec::connection_lost(std::string_view detail) {
 
 void H1ServerCodec::connection_writable() {
   if (receiver_) receiver_->on_writable();
-  if (state_ == State::kHead && !pending_.empty() && !linked()) connection_.loop().run_next_turn(*this);
+  go_on_later();
+}
+
+void H1ServerCodec::go_on_later() {
+  bool can = state_ == State::kHead && !pending_.empty() && !connection_.write_blocked();
+  if (can && !linked()) connection_.loop().run_next_turn(*this);
 }
 
 void H1ServerCodec::set_reading(bool on) {
@@ -268,7 +276,7 @@ void H1ServerCodec::response_ended() {
     return owner_.on_codec_done();
   }
   state_ = State::kHead;
-  if (!pending_.empty() && !linked()) connection_.loop().run_next_turn(*this);
+  go_on_later();
   update_reading();
 }
 
@@ -283,6 +291,7 @@ void H1ServerCodec::consume_pending() {
     if (used < block.size()) break;
   }
   pending_ = std::move(work);
+  go_on_later();
   update_reading();
 }
 

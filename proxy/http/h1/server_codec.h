@@ -34,6 +34,9 @@ class H1ServerCodec final : public ServerCodec, private ResponseSender, private 
   void reject_partial_head(uint16_t status, std::string_view detail) override;
 
  private:
+  // Others get their turn after so many pipelined requests, and the memory of these is given back.
+  static constexpr uint32_t kMostAtOnce = 16;
+
   enum class State : uint8_t {
     kHead,
     kBody,
@@ -63,6 +66,7 @@ class H1ServerCodec final : public ServerCodec, private ResponseSender, private 
   void response_ended();
   void consume_pending();
   void update_reading();
+  void go_on_later();
 
   net::Connection& connection_;
   Owner& owner_;
@@ -72,6 +76,7 @@ class H1ServerCodec final : public ServerCodec, private ResponseSender, private 
   std::string partial_;  // a head that came in pieces
   size_t scanned_ = 0;   // of partial_
   base::Chain pending_;  // pipelined bytes
+  uint32_t begun_ = 0;   // requests of this call of consume()
   State state_ = State::kHead;
   bool stream_reading_ = true;
   bool draining_ = false;

@@ -34,6 +34,11 @@ class ClientStream final : public StreamBase, public base::Recycled<ClientStream
     stream_fault_ = fault;
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   }
+  // ENVOY: a head beyond the limits is told as the upstream's reset.
+  int give_up_as_reset() {
+    peer_reset_ = true;
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  }
   // The response is whole: nobody reads what is left of the request (RFC 9113 8.1).
   void response_ended() {
     receiver_ = nullptr;
@@ -71,7 +76,7 @@ class H2ClientCodec final : public ClientCodec, public Session {
   }
   uint32_t streams() const override { return static_cast<uint32_t>(stream_count()) + starting_; }
   void receive(Bytes data) override {
-    if (!feed(data)) broken(ResetReason::kProtocolError, fault());
+    if (!feed(data)) broken(ResetReason::kProtocolError, limit_broken());
   }
   void receive_eof() override { broken(ResetReason::kPeerClosed, ""); }
   void connection_lost(ResetReason reason, std::string_view detail) override { broken(reason, detail); }
@@ -101,7 +106,9 @@ class H2ClientCodec final : public ClientCodec, public Session {
   int on_header(const nghttp2_frame& frame, std::string_view name, std::string_view value) override {
     ClientStream* s = stream(frame.hd.stream_id);
     if (!s || !s->receiver_ || !s->head_) return 0;
-    if (!s->collected_.admit(name, value, limits_)) return s->give_up("http2.too_many_headers");
+    if (!s->collected_.admit(name, value, limits_)) {
+      return s->give_up_as_reset();
+    }
     HeaderMap& headers = s->final_head_ ? s->receiver_->response_trailers() : s->head_->headers;
     if (name == ":status") {
       uint16_t status = 0;
@@ -140,7 +147,10 @@ class H2ClientCodec final : public ClientCodec, public Session {
     receiver->on_response(*s->head_, end);
   }
 
-  void on_over() override { broken(ResetReason::kProtocolError, fault()); }
+  void on_over() override { broken(ResetReason::kProtocolError, limit_broken()); }
+
+  // The plain breach of the protocol is told by the reason already.
+  std::string_view limit_broken() const { return fault() == "http2.protocol_error" ? std::string_view() : fault(); }
 
   void broken(ResetReason reason, std::string_view detail) {
     if (std::exchange(broken_, true)) return;
@@ -187,8 +197,7 @@ void ClientStream::reset(ResetReason) {
 }
 
 void ClientStream::closed(uint32_t error_code) {
-  bool ours = !peer_reset_ && !stream_fault_.empty();
-  drop(ours                                   ? ResetReason::kProtocolError
+  drop(!reset_by_peer(error_code)             ? ResetReason::kProtocolError
        : error_code == NGHTTP2_REFUSED_STREAM ? ResetReason::kRefused
                                               : ResetReason::kRemoteStream,
        "");

@@ -22,7 +22,7 @@ class HeadCollector {
     return fits_;
   }
   bool hopeless(const HeadLimits& limits) const {
-    return bytes_ / 2 > limits.max_bytes || fields_ / 2 > limits.max_fields;
+    return bytes_ / 16 > limits.max_bytes || fields_ / 16 > limits.max_fields;
   }
   bool fits() const { return fits_; }
 

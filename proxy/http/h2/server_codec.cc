@@ -15,9 +15,9 @@ class ServerStream final : public StreamBase, public base::Recycled<ServerStream
   explicit ServerStream(Session& session) : StreamBase(session) {}
 
   StreamReceiver* receiver() override { return receiver_; }
-  void closed(uint32_t) override {
-    if (!stream_fault_.empty()) return drop(ResetReason::kProtocolError, stream_fault_);
-    drop(ResetReason::kRemoteStream, "http2.remote_reset");
+  void closed(uint32_t error_code) override {
+    if (reset_by_peer(error_code)) return drop(ResetReason::kRemoteStream, "http2.remote_reset");
+    drop(ResetReason::kProtocolError, stream_fault());
   }
   void give_up(std::string_view fault) { stream_fault_ = fault; }
   void drop(ResetReason reason, std::string_view detail) {

@@ -36,6 +36,13 @@ class StreamBase : public base::Deferred {
   void queue_trailers(const HeaderMap& trailers);
   // RST_STREAM; nothing more is sent.
   void stop(uint32_t error_code);
+  // Of a stream that closed before its time: its peer reset it, or nghttp2 did for what the peer sent.
+  bool reset_by_peer(uint32_t error_code) const {
+    return peer_reset_ || error_code == NGHTTP2_NO_ERROR || error_code == NGHTTP2_REFUSED_STREAM;
+  }
+  std::string_view stream_fault() const {
+    return stream_fault_.empty() ? std::string_view("http2.violation.of.messaging.rule") : stream_fault_;
+  }
   bool output_blocked() const { return body_.size() > kHighWatermark; }
   void allow_reading(bool on);
   nghttp2_data_provider provider();

@@ -85,8 +85,8 @@ void HttpPool::open_connection() {
   host_.total_connections++;
   loop_.cells().add(config_->stats.cx_total);
   loop_.cells().inc(config_->stats.cx_active);
-  auto* connection =
-      new ClientConnection(*this, dial(cluster_, host_, {.sni = key_.sni, .auto_protocol = key_.protocol == PoolProtocol::kAuto}));
+  auto* connection = new ClientConnection(
+      *this, dial(cluster_, host_, {.sni = key_.sni, .auto_protocol = key_.protocol == PoolProtocol::kAuto}));
   busy_.push_back(*connection);
 }
 
@@ -122,6 +122,16 @@ void HttpPool::cancel(PoolWaiter& waiter) {
   waiter.unlink();
   left_queue();
   loop_.cells().add(config_->stats.rq_cancelled);
+  if (!multiplexed_ && connecting_ > waiting_) close_one_connecting();
+}
+
+// Nobody waits for it any more: requests that come and go at once leave no connections behind.
+void HttpPool::close_one_connecting() {
+  for (auto& connection : busy_) {
+    if (connection.ready()) continue;
+    connecting_--;
+    return remove(connection);
+  }
 }
 
 void HttpPool::serve_waiters(ClientConnection& connection) {

@@ -63,6 +63,7 @@ class HttpPool final : public base::Deferred {
 
   void open_connection();
   void left_queue();
+  void close_one_connecting();
   void serve_waiters(ClientConnection& connection);
   void connection_ready(ClientConnection& connection);
   void capacity_changed(ClientConnection& connection);
