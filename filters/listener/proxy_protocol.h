@@ -14,7 +14,7 @@ inline constexpr size_t kMaxProxyHeader = 16 * 1024;
 
 enum class ProxyHeaderState : uint8_t {
   kNeedMore,
-  kAbsent,   // these bytes begin no header
+  kAbsent,  // these bytes begin no header
   kDone,
   kInvalid,  // a header that breaks the rules: the connection is refused
 };

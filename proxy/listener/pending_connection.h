@@ -1,6 +1,6 @@
 // PendingConnection: an accepted socket in its listener filters: PROXY protocol, original destination, TLS and HTTP
-// inspection by peeking. Bounded by listener_filters_timeout and by what an inspector looks at. THREAD: the worker's. LIFETIME: its
-// listener's list, until it starts a session or closes.
+// inspection by peeking. Bounded by listener_filters_timeout and by what an inspector looks at. THREAD: the worker's.
+// LIFETIME: its listener's list, until it starts a session or closes.
 #pragma once
 
 #include "proxy/listener/active_listener.h"

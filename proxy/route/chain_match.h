@@ -19,7 +19,7 @@ namespace pinnace::route {
 struct ConnectionFacts {
   base::Address destination;  // original destination when it was restored
   base::Address source;
-  base::Address direct_source;  // the socket's peer where the PROXY protocol names another source; else kNone
+  base::Address direct_source;     // the socket's peer where the PROXY protocol names another source; else kNone
   std::string server_name;         // lower case
   std::string transport_protocol;  // "tls" or "raw_buffer"
   std::vector<std::string> alpn;   // offered by the client, or what http_inspector saw

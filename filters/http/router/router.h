@@ -90,7 +90,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   uint64_t timeout_ms_ = 0, per_try_ms_ = 0;
   uint64_t attempt_start_ns_ = 0;
   uint8_t informational_ = 0;  // 1xx of this attempt
-  uint8_t replays_ = 0;  // of attempts that met a connection its peer was closing
+  uint8_t replays_ = 0;        // of attempts that met a connection its peer was closing
   uint32_t retries_left_ = 0;
   uint32_t attempts_ = 0;
   std::array<upstream::HostPtr, kMaxTried> tried_;
