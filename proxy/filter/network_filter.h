@@ -27,6 +27,7 @@ struct Accepted {
   base::LocalRef<model::FilterChain> chain;
   std::shared_ptr<const model::ListenerConfig> listener;
   base::Address original_destination;  // kNone when the connection was not redirected
+  base::Address direct_remote;         // the socket's peer, where the PROXY protocol named another client; else kNone
   std::string server_name;             // SNI as the inspector saw it
   SessionOwner* owner = nullptr;
 };
@@ -44,6 +45,11 @@ class Session : public base::Deferred {
 
   const model::FilterChain& chain() const { return *accepted_.chain; }
   const Accepted& accepted() const { return accepted_; }
+  // %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%
+  const base::Address& direct_remote() const {
+    bool told = accepted_.direct_remote.kind() != base::Address::Kind::kNone;
+    return told ? accepted_.direct_remote : accepted_.connection->remote_address();
+  }
 
  protected:
   net::Connection& connection() { return *accepted_.connection; }

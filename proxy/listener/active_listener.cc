@@ -209,7 +209,8 @@ void ActiveListener::start_session(PendingConnection&, int fd, const route::Conn
     info.set(http::Flag::kNoRouteFound);
     info.details = "filter_chain_not_found";
     info.local_address = &facts.destination;
-    info.direct_remote_address = &facts.source;
+    bool told = facts.direct_source.kind() != base::Address::Kind::kNone;
+    info.direct_remote_address = told ? &facts.direct_source : &facts.source;
     info.remote_address = facts.source;
     info.requested_server_name = facts.server_name;
     for (const auto& logger : config_->access_logs) logger->log({info, nullptr, nullptr, true}, set_.context().logs);
@@ -231,6 +232,7 @@ void ActiveListener::start_session(PendingConnection&, int fd, const route::Conn
   accepted.chain = pin(chain);
   accepted.listener = config_;
   if (redirected) accepted.original_destination = facts.destination;
+  accepted.direct_remote = facts.direct_source;
   accepted.server_name = facts.server_name;
   accepted.owner = this;
   loop().cells().add(config_->stats.cx_total);

@@ -44,7 +44,8 @@ struct ClusterStats {
   stats::Store* store = nullptr;  // for names that are known only on the request path: response codes
   std::string prefix;             // "cluster.<stat_name>."
   stats::Counter cx_total, cx_http1_total, cx_http2_total, cx_connect_fail, cx_connect_timeout, cx_overflow, cx_destroy,
-      cx_destroy_local_with_rq, cx_destroy_remote_with_rq, cx_none_healthy, cx_rx_bytes, cx_tx_bytes, cx_idle_timeout;
+      cx_destroy_local_with_rq, cx_destroy_remote_with_rq, cx_none_healthy, cx_rx_bytes, cx_tx_bytes, cx_idle_timeout,
+      cx_max_requests;
   stats::Gauge cx_active, rq_active, rq_pending_active;
   stats::Counter rq_total, rq_timeout, rq_per_try_timeout, rq_retry, rq_retry_success, rq_retry_overflow,
       rq_retry_limit_exceeded, rq_pending_total, rq_pending_overflow, rq_pending_failure, rq_cancelled, rq_rx_reset,

@@ -192,7 +192,7 @@ void Router::send_body() {
     if (sender_ == sender) sender->send_data(part, ends_here && left == 0);
   });
   if (request_trailers_ && sender_ == sender) sender->send_trailers(*request_trailers_);
-  if (!keep_body()) {
+  if (!keep_body(body_.size())) {
     // The pieces are borrowed until the dispatch ends.
     stream_.worker().loop.flush_writes();
     body_.clear();
@@ -201,8 +201,8 @@ void Router::send_body() {
   if (sender_ && !sender_->blocked()) stream_.set_request_reading(true);
 }
 
-bool Router::keep_body() const {
-  return body_complete_in_buffer_ && !responded_ && ((retry_ && retries_left_ > 0) || (idempotent_ && reused_));
+bool Router::keep_body(size_t size) const {
+  return may_retry() || (body_complete_in_buffer_ && !responded_ && size <= kMostReplayed);
 }
 
 bool Router::may_retry() const { return retry_ && retries_left_ > 0 && body_complete_in_buffer_ && !responded_; }
@@ -222,7 +222,7 @@ void Router::on_request_data(http::Bytes data, bool end_stream) {
   if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
   if (end_stream && per_try_ms_ > 0) per_try_.arm(per_try_ms_);
   bool fits = !sender_ || body_.size() + data.size() <= stream_.buffer_limit();
-  if (fits && (!sender_ || keep_body())) {
+  if (fits && (!sender_ || keep_body(body_.size() + data.size()))) {
     body_.append(data);
   } else if (!data.empty()) {  // ENVOY: a body beyond the buffer limit gives up retrying
     body_.clear();

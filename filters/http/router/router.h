@@ -33,6 +33,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
  private:
   static constexpr size_t kMaxTried = 8;
   static constexpr uint8_t kMaxReplays = 3;
+  static constexpr size_t kMostReplayed = 64 * 1024;  // of a body
 
   // http::ResponseReceiver
   base::Arena& arena() override { return stream_.arena(); }
@@ -48,7 +49,8 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   // upstream::PoolWaiter
   http::ResponseReceiver& receiver() override { return *this; }
   void on_pool_ready(http::RequestSender& sender, const net::Connection& connection, bool reused) override;
-  bool once_only() const override { return !idempotent_ || replays_ == kMaxReplays; }
+  bool once_only() const override { return !idempotent_; }
+  bool wants_fresh() const override { return replays_ == kMaxReplays; }
   void on_pool_failure(http::ResetReason reason, std::string_view detail) override;
 
   bool choose_cluster();
@@ -57,7 +59,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   void send_body();
   bool may_retry() const;
   // The body is kept for a retry or a replay.
-  bool keep_body() const;
+  bool keep_body(size_t size) const;
   static bool is_idempotent(std::string_view method);
   bool may_replay(http::ResetReason reason) const;
   upstream::PoolKey pool_key() const;

@@ -139,6 +139,7 @@ HcmStats make_stats(const std::string& stat_prefix, stats::Store& store) {
   s.cx_idle_timeout = counter("downstream_cx_idle_timeout");
   s.cx_drain_close = counter("downstream_cx_drain_close");
   s.cx_max_duration_reached = counter("downstream_cx_max_duration_reached");
+  s.cx_upgrades_active = store.gauge(prefix + "downstream_cx_upgrades_active");
   s.cx_upgrades_total = counter("downstream_cx_upgrades_total");
   s.rq_too_many_premature_resets = counter("downstream_rq_too_many_premature_resets");
   s.rq_ws_on_non_ws_route = counter("downstream_rq_ws_on_non_ws_route");

@@ -24,7 +24,7 @@ struct HcmStats {
   stats::Counter cx_total, cx_http1_total, cx_http2_total, cx_ssl_total, cx_destroy, cx_destroy_remote,
       cx_destroy_local, cx_protocol_error, cx_idle_timeout, cx_drain_close, cx_max_duration_reached, cx_upgrades_total,
       cx_rx_bytes, cx_tx_bytes;
-  stats::Gauge cx_active, cx_ssl_active, rq_active;
+  stats::Gauge cx_active, cx_ssl_active, cx_upgrades_active, rq_active;
   stats::Counter rq_total, rq_http1_total, rq_http2_total, rq_completed, rq_rx_reset, rq_tx_reset, rq_timeout,
       rq_header_timeout, rq_idle_timeout, rq_too_large, rq_non_relative_path, no_route, no_cluster, rq_direct_response,
       rq_redirect, rq_too_many_premature_resets, rq_ws_on_non_ws_route;

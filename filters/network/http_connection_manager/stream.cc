@@ -23,7 +23,7 @@ Stream::Stream(HcmSession& session, http::ResponseSender& sender)
   info_.start_wall_ns = loop.wall_ns();
   info_.start_ns = loop.now_ns();
   info_.local_address = &session.local();
-  info_.direct_remote_address = &session.remote();
+  info_.direct_remote_address = &session.direct_remote();
   info_.remote_address = session.remote();
   info_.tls = session.downstream().tls();
   info_.requested_server_name = session.accepted().server_name;
@@ -159,6 +159,8 @@ bool Stream::accept_action(const model::RouteAction& action) {
       return false;
     }
     session_.cells().add(settings().stats.cx_upgrades_total);
+    session_.cells().inc(settings().stats.cx_upgrades_active);
+    counted_upgrade_ = true;
   }
   if (action.idle_timeout_ms) {
     idle_ms_ = *action.idle_timeout_ms;

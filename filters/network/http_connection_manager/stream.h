@@ -98,6 +98,7 @@ class Stream final : public base::Deferred,
   bool filters_done_ = false;
   bool ended_ = false;
   bool head_seen_ = false;
+  bool counted_upgrade_ = false;
   bool close_connection_ = false;  // after this answer
   bool informed_ = false;          // a 1xx went out
 };

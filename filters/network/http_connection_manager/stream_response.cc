@@ -95,6 +95,7 @@ void Stream::end() {
   base::EventLoop& loop = worker().loop;
   info_.end_ns = loop.now_ns();
   cells.dec(stats.rq_active);
+  if (counted_upgrade_) cells.dec(stats.cx_upgrades_active);
   if (response_started_) {
     cells.add(stats.rq_completed);
     cells.add(stats.rq_code_class[std::min<size_t>(info_.response_code / 100, 5)]);

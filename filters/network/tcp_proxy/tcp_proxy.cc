@@ -20,7 +20,7 @@ TcpSession::TcpSession(const TcpProxyConfig& config, filter::WorkerContext& work
   info_.start_wall_ns = loop.wall_ns();
   info_.start_ns = loop.now_ns();
   info_.local_address = &local_;
-  info_.direct_remote_address = &connection().remote_address();
+  info_.direct_remote_address = &direct_remote();
   info_.remote_address = connection().remote_address();
   info_.requested_server_name = accepted_.server_name;
   idle_timer_.init(

@@ -58,7 +58,9 @@ void ClientConnection::make_codec() {
 http::RequestSender& ClientConnection::new_stream(http::ResponseReceiver& receiver) {
   streams_started_++;
   uint64_t max = pool_.config_->max_requests_per_connection;
-  if (max > 0 && streams_started_ >= max) draining_ = true;
+  if (max > 0 && streams_started_ >= max && !std::exchange(draining_, true)) {
+    pool_.loop_.cells().add(pool_.config_->stats.cx_max_requests);
+  }
   constexpr uint64_t kMostStreams = 1 << 29;  // of the 2^30 numbers that RFC 9113 5.1.1 has for a client
   if (streams_started_ >= kMostStreams) draining_ = true;
   idle_timer_.cancel();

@@ -44,7 +44,7 @@ void HttpPool::attach(ClientConnection& connection, PoolWaiter& waiter) {
 
 void HttpPool::request(PoolWaiter& waiter) {
   const auto& stats = config_->stats;
-  while (!idle_.empty()) {
+  while (!idle_.empty() && !waiter.wants_fresh()) {
     ClientConnection& connection = idle_.front();
     if (waiter.once_only() && !connection.looks_alive()) {
       remove(connection);

@@ -23,6 +23,8 @@ class PoolWaiter : public base::ListLink {
   virtual void on_pool_failure(http::ResetReason reason, std::string_view detail) = 0;
   // The request cannot be sent again when the connection turns out to have been closed by its peer: have it looked at.
   virtual bool once_only() const = 0;
+  // Wants a connection of its own making: kept ones have failed it.
+  virtual bool wants_fresh() const = 0;
 
  protected:
   ~PoolWaiter() = default;
