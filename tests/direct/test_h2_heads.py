@@ -103,6 +103,7 @@ def test_heads_of_too_much_one_after_another_cost_little(lab):
     attack.stays_bounded(cpu=1.5)
 
 
+@pytest.mark.release_only
 def test_streams_whose_window_is_shut_hold_little(lab):
     """One MiB for each of 200 streams: what waits is bounded per stream, and the origin is held back."""
     origin = lab.origin().on("/big", lambda x: x.reply(200, b"z" * (1 << 20)))
