@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include "proxy/http/websocket.h"
+
 namespace pinnace::filters::hcm {
 namespace {
 
@@ -142,6 +144,12 @@ void mutate_client_cert(HeaderMap& headers, const Settings& settings, const net:
   }
 }
 
+// CVE-2023-35944: what routing and the upstream see is one of two spellings; empty for anything else.
+std::string_view known_scheme(std::string_view said) {
+  if (http::equals_ignore_case(said, "http")) return "http";
+  return http::equals_ignore_case(said, "https") ? std::string_view("https") : std::string_view();
+}
+
 std::string_view http_date(uint64_t wall_ns) {
   thread_local uint64_t last = 0;
   thread_local char text[32];
@@ -191,9 +199,9 @@ void mutate_request(http::RequestHead& request, const Settings& settings, const 
     if (has_forwarded && forwarded_address(forwarded, settings.xff_trusted_hops, claimed)) remote = claimed;
     if (!headers.has(HeaderId::kForwardedProto)) headers.add(HeaderId::kForwardedProto, tls ? "https" : "http");
   }
-  // CVE-2023-35944: the scheme that routing sees is one of two spellings.
-  std::string_view proto = headers.get(HeaderId::kForwardedProto);
-  request.scheme = proto == "http" || proto == "https" ? proto : std::string_view(tls ? "https" : "http");
+  request.scheme = known_scheme(request.scheme);
+  if (request.scheme.empty()) request.scheme = known_scheme(headers.get(HeaderId::kForwardedProto));
+  if (request.scheme.empty()) request.scheme = tls ? "https" : "http";
   for (HeaderId id : kInternalOnly) headers.remove(id);
   if (edge) {
     for (HeaderId id : kNotFromOutside) headers.remove(id);
@@ -221,6 +229,19 @@ void mutate_response(http::ResponseHead& response, const Settings& settings, con
     headers.set(HeaderId::kRequestId, request.headers.get(HeaderId::kRequestId));
   }
   if (!settings.via.empty()) headers.append_to(HeaderId::kVia, ", ", settings.via);
+  bool handshake = response.status == 101 && request.protocol != http::Protocol::kHttp2 &&
+                   http::equals_ignore_case(request.upgrade, "websocket");
+  if (handshake && !headers.find("sec-websocket-accept")) {
+    const http::Header* key = request.headers.find("sec-websocket-key");
+    if (key) headers.add("sec-websocket-accept", http::websocket_accept(key->value, headers.arena()));
+  }
+}
+
+void mutate_trailers(HeaderMap& trailers) {
+  for (HeaderId id : {HeaderId::kHost, HeaderId::kContentLength, HeaderId::kTransferEncoding, HeaderId::kConnection,
+                      HeaderId::kKeepAlive, HeaderId::kProxyConnection, HeaderId::kUpgrade, HeaderId::kTe}) {
+    trailers.remove(id);
+  }
 }
 
 }  // namespace pinnace::filters::hcm

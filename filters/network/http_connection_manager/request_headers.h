@@ -10,5 +10,7 @@ void mutate_request(http::RequestHead& request, const Settings& settings, const 
                     base::Rng& rng, base::Address& remote);
 void mutate_response(http::ResponseHead& response, const Settings& settings, const http::RequestHead& request,
                      uint64_t wall_ns);
+// RFC 9110 6.5.1: a trailer is no place for framing, routing or the connection. UNLIKE ENVOY: it passes them on.
+void mutate_trailers(http::HeaderMap& trailers);
 
 }  // namespace pinnace::filters::hcm

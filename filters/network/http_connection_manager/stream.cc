@@ -277,6 +277,7 @@ void Stream::on_data(http::Bytes data, bool end_stream) {
 
 void Stream::on_trailers(http::HeaderMap& trailers) {
   if (ended_) return;
+  mutate_trailers(trailers);
   request_done();
   for (size_t i = 0; i < filter_count_ && !ended_ && !filters_done_; i++) filters_[i]->on_request_trailers(trailers);
   maybe_end();

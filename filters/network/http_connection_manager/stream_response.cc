@@ -75,6 +75,7 @@ void Stream::send_response_data(http::Bytes data, bool end_stream) {
 
 void Stream::send_response_trailers(http::HeaderMap& trailers) {
   if (ended_ || !sender_) return;
+  mutate_trailers(trailers);
   if (!filters_done_) {
     for (size_t i = filter_count_; i-- > 0;) filters_[i]->on_response_trailers(trailers);
   }
@@ -101,7 +102,8 @@ void Stream::end() {
     cells.add(stats.rq_code_class[std::min<size_t>(info_.response_code / 100, 5)]);
     cells.record(stats.rq_time, (info_.end_ns - info_.start_ns) / 1000000);
   }
-  access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, false};
+  // A refused request has a head worth logging when its framing, and not its head, was what was wrong.
+  access_log::Entry entry{info_, head_seen_ || !request_.path.empty() ? &request_ : nullptr, response_, false};
   for (const auto& logger : settings().access_logs) logger->log(entry, worker().logs);
   session_.stream_ended(*this);
 }

@@ -56,7 +56,7 @@ class ServerStream final : public StreamBase, public base::Recycled<ServerStream
   }
   void reset(ResetReason) override {
     receiver_ = nullptr;
-    stop(NGHTTP2_INTERNAL_ERROR);
+    stop(open_ ? NGHTTP2_CONNECT_ERROR : NGHTTP2_INTERNAL_ERROR);  // RFC 9113 8.5: the tunnel's other side broke
   }
   bool blocked() const override { return output_blocked(); }
   void set_reading(bool on) override { allow_reading(on); }
