@@ -265,28 +265,32 @@ def take_log(proxy):
     os.truncate(proxy.access_log, 0)
 
 
-def check_accounts(proxy):
-    """That log and metrics were on: both must know of the requests. The log
-    may be written late, so it gets 15 s and may miss a tenth."""
+def check_accounts(proxy, tcp_size=None):
+    """That log and metrics were on: both must know of the requests (over TCP
+    of connections, and of the bytes: tcp_size of each answer). The log may be
+    written late, so it gets 15 s and may miss a tenth."""
+    lines = 1 if tcp_size else proxy.requests * 0.9
     for _ in range(150):
         take_log(proxy)
-        if proxy.logged >= proxy.requests * 0.9:
+        if proxy.logged >= lines:
             break
         time.sleep(0.1)
     else:
         raise BenchError(f'{proxy.name}: {proxy.logged} lines in the access '
                          f'log for {proxy.requests} requests')
-    name = f'http.{STAT_PREFIX}.downstream_rq_total'
+    leaf = 'downstream_cx_tx_bytes_total' if tcp_size else 'downstream_rq_total'
+    name = f'{"tcp" if tcp_size else "http"}.{STAT_PREFIX}.{leaf}'
+    least = proxy.requests * (tcp_size or 1)
     admin = http.client.HTTPConnection('127.0.0.1', proxy.admin_port,
                                        timeout=10)
     try:
-        admin.request('GET', '/stats?filter=downstream_rq_total')
+        admin.request('GET', f'/stats?filter={leaf}')
         lines = admin.getresponse().read().decode().splitlines()
     except (OSError, http.client.HTTPException) as error:
         raise BenchError(f'{proxy.name}: admin: {error}') from error
     finally:
         admin.close()
     counted = dict(line.partition(': ')[::2] for line in lines).get(name, '0')
-    if int(counted) < proxy.requests:
+    if int(counted) < least:
         raise BenchError(f'{proxy.name}: {name} is {counted} after '
                          f'{proxy.requests} requests')

@@ -32,13 +32,15 @@ global
   maxconn 9000
 {extra}
 defaults
-  mode http
-  http-reuse always
+{mode}
   timeout connect 5s
   timeout client 600s
   timeout server 600s
   timeout http-keep-alive 600s
 '''
+
+
+HTTP_MODE = '  mode http\n  http-reuse always'
 
 
 class Certificates:
@@ -90,6 +92,7 @@ class Hop:
     """What one proxy is between: its protocol on both sides, and the
     certificates if its clients, or the server behind it, speak mTLS."""
     http2: bool = False
+    tcp: bool = False  # bytes, not requests
     server_tls: Certificates = None
     client_tls: Certificates = None
 
@@ -150,7 +153,8 @@ def start_haproxy(processes, origin_port, hop, name='haproxy'):
         server = (f' ssl crt {hop.client_tls.both("client")} '
                   f'ca-file {hop.client_tls.ca} verify required {ONE_SUITE} '
                   f'alpn {alpn}')
-    config = HAPROXY_COMMON.format(extra='') + f'''
+    mode = '  mode tcp' if hop.tcp else HTTP_MODE
+    config = HAPROXY_COMMON.format(extra='', mode=mode) + f'''
 listen bench
   bind 127.0.0.1:{port}{bind}
   server origin 127.0.0.1:{origin_port}{server}
@@ -166,7 +170,7 @@ def start_client_side(processes, proxies, certificates):
     that TLS libraries of other tastes have the same work."""
     socket_path = os.path.join(processes.folder, 'client-side.sock')
     config = HAPROXY_COMMON.format(
-        extra=f'  stats socket {socket_path} level user')
+        extra=f'  stats socket {socket_path} level user', mode=HTTP_MODE)
     for proxy in proxies:
         proxy.driven_port = free_port()
         config += f'''
@@ -204,9 +208,11 @@ def start_envoy_like(processes, name, program, extra_args, origin_port, hop):
 
 
 def bootstrap(port, admin_port, origin_port, access_log, hop):
-    chain = {'filters': [{
-        'name': 'envoy.filters.network.http_connection_manager',
-        'typed_config': _connection_manager(access_log)}]}
+    filters = ({'name': 'envoy.filters.network.tcp_proxy',
+                'typed_config': _tcp_proxy(access_log)} if hop.tcp else
+               {'name': 'envoy.filters.network.http_connection_manager',
+                'typed_config': _connection_manager(access_log)})
+    chain = {'filters': [filters]}
     if hop.server_tls:
         chain['transport_socket'] = {
             'name': 'envoy.transport_sockets.tls',
@@ -261,14 +267,26 @@ def _connection_manager(access_log):
             'name': 'envoy.filters.http.router',
             'typed_config': {'@type': 'type.googleapis.com/envoy.extensions.'
                                       'filters.http.router.v3.Router'}}],
-        'access_log': [{
-            'name': 'envoy.access_loggers.file',
-            'typed_config': {
-                '@type': 'type.googleapis.com/envoy.extensions.'
-                         'access_loggers.file.v3.FileAccessLog',
-                'path': access_log,
-                'log_format': {'text_format_source': {
-                    'inline_string': ACCESS_LOG_FORMAT}}}}]}
+        'access_log': _access_log(access_log)}
+
+
+def _tcp_proxy(access_log):
+    return {
+        '@type': 'type.googleapis.com/envoy.extensions.filters.network.'
+                 'tcp_proxy.v3.TcpProxy',
+        'stat_prefix': STAT_PREFIX, 'cluster': 'origin',
+        'access_log': _access_log(access_log)}
+
+
+def _access_log(path):
+    return [{
+        'name': 'envoy.access_loggers.file',
+        'typed_config': {
+            '@type': 'type.googleapis.com/envoy.extensions.'
+                     'access_loggers.file.v3.FileAccessLog',
+            'path': path,
+            'log_format': {'text_format_source': {
+                'inline_string': ACCESS_LOG_FORMAT}}}}]
 
 
 def _upstream_tls(hop):

@@ -7,18 +7,25 @@ CAVEAT = ('A noisy machine: proxy, client and origin share its cores with '
           'whatever else runs.\nSingle times mean little; compare the ratios '
           'of one round.')
 
+# pinnace over each peer
+RATIOS = {'haproxy': 'ratio', 'envoy': 'envoy_ratio', 'relay': 'relay_ratio'}
 # Scenario, figure, goal, what it is. Goals are upper limits.
 GOALS = (
     ('h1', 'ratio', 1.05, 'plain h1, CPU of pinnace / HAProxy'),
     ('mtls', 'ratio', 0.85, 'mTLS hop, CPU of pinnace / HAProxy'),
     ('h2', 'ratio', 0.95, 'h2, CPU of pinnace / HAProxy'),
     ('h2', 'envoy_ratio', 0.35, 'h2, CPU of pinnace / Envoy'),
+    ('tcp', 'relay_ratio', 1.05, 'TCP, CPU of pinnace / a raw relay'),
+    ('bulk', 'envoy_ratio', 1.0, 'TCP bulk, CPU of pinnace / Envoy'),
     ('h1', 'idle_kib', 2.0, 'idle plain connection, KiB'),
     ('mtls', 'idle_kib', 28.0, 'idle TLS connection, KiB'),
 )
 TITLES = {'h1': 'plain HTTP/1.1', 'mtls': 'mTLS hop (TLS 1.3, P-256)',
           'h2': 'HTTP/2 to HTTP/2, 16 connections of 16 streams',
-          'grpc': 'gRPC unary through a pair of sidecars with mTLS'}
+          'grpc': 'gRPC unary through a pair of sidecars with mTLS',
+          'tcp': 'requests over a TCP proxy',
+          'bulk': 'answers of 1 MiB over a TCP proxy (1 us a request is about '
+                  '1 ns a KiB)'}
 
 
 def goals(results):
@@ -59,7 +66,7 @@ def opening(results):
 def round_heading(scenario, names):
     return (f'\n{TITLES[scenario]}: CPU us per request\n'
             + f'{"round":>8}' + ''.join(f'{name:>10}' for name in names)
-            + f'{"pinnace/haproxy":>18}{"pinnace/envoy":>16}')
+            + ''.join(f'{"pinnace/" + peer:>17}' for peer in RATIOS))
 
 
 def round_line(row, names):
@@ -67,10 +74,9 @@ def round_line(row, names):
         figures = row['proxies'].get(name)
         return f'{figures["cpu_us"]:10.2f}' if figures else f'{"error":>10}'
 
-    ratio = f'{row["ratio"]:18.3f}' if 'ratio' in row else f'{"-":>18}'
-    ratio += (f'{row["envoy_ratio"]:16.3f}' if 'envoy_ratio' in row
-              else f'{"-":>16}')
-    return f'{row["round"]:>8}' + ''.join(map(cell, names)) + ratio
+    ratios = [f'{row[key]:17.3f}' if key in row else f'{"-":>17}'
+              for key in RATIOS.values()]
+    return f'{row["round"]:>8}' + ''.join(map(cell, names)) + ''.join(ratios)
 
 
 def closing(results):
@@ -83,7 +89,7 @@ def closing(results):
             lines.append(f'{name:>16}' + ''.join(
                 f'{cpu[key]:10.2f}' for key in ('median', 'min', 'max'))
                 + f'{cpu["requests_per_second"]:10.0f}')
-        for peer, key in (('haproxy', 'ratio'), ('envoy', 'envoy_ratio')):
+        for peer, key in RATIOS.items():
             if key in measured:
                 lines.append(f'{"pinnace/" + peer:>16}' + ''.join(
                     f'{measured[key][of]:10.3f}'

@@ -24,8 +24,8 @@ import proxies as px  # noqa: E402
 import report  # noqa: E402
 from processes import BenchError, Processes  # noqa: E402
 
-SCENARIOS = ('h1', 'mtls', 'h2', 'grpc')
-RATIOS = {'haproxy': 'ratio', 'envoy': 'envoy_ratio'}  # pinnace over each
+SCENARIOS = ('h1', 'mtls', 'h2', 'grpc', 'tcp', 'bulk')
+MIB = 1 << 20
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -109,6 +109,10 @@ class Scenario:
         os.mkdir(self._folder)
         self._errors = errors
         self._http2 = name in ('h2', 'grpc')
+        self._tcp = name in ('tcp', 'bulk')
+        self._size = MIB if name == 'bulk' else options.size
+        self._connections = min(16, options.connections) \
+            if name == 'bulk' else options.connections
         self._certificates = (px.Certificates(self._folder)
                               if name in ('mtls', 'grpc') else None)
         self._message = (measure.grpc_message(self._folder)
@@ -132,26 +136,27 @@ class Scenario:
                 self._memory(proxy.name)['loaded_kib'] = (
                     measure.resident_kib(proxy.pid))
                 if proxy.access_log:
-                    measure.check_accounts(proxy)
-        if self._options.idle and not self._http2:
+                    measure.check_accounts(
+                        proxy, self._size if self._tcp else None)
+        if self._options.idle and self.name in ('h1', 'mtls'):
             for name in self._kinds():
                 self._idle(name)
 
     def _check_works(self, proxy):
         if self._http2:
-            measure.check_h2_works(proxy, self._options.size, self._message)
+            measure.check_h2_works(proxy, self._size, self._message)
         else:
-            measure.check_works(proxy, self._options.size, self._certificates)
+            measure.check_works(proxy, self._size, self._certificates)
 
     def _kinds(self):
-        with_envoy = self._options.with_envoy or self._http2
+        with_envoy = self._options.with_envoy or self.name not in ('h1', 'mtls')
         return ['pinnace', 'haproxy'] + ['envoy'] * with_envoy
 
     def _start_all(self, processes):
         origin = self._start_origin(processes)
         proxies = [self._start(processes, kind, origin)
                    for kind in self._kinds()]
-        if self.name == 'h1':
+        if self.name == 'h1' or self._tcp:
             proxies.append(px.start_relay(
                 processes, self._tool('bench_relay'), origin))
         for proxy in proxies:
@@ -165,10 +170,11 @@ class Scenario:
     def _start(self, processes, kind, origin):
         """One proxy; for grpc a pair of them, with mTLS between."""
         if self.name != 'grpc':
-            hop = px.Hop(self._http2, server_tls=self._certificates)
+            hop = px.Hop(self._http2, self._tcp,
+                         server_tls=self._certificates)
             return self._start_one(processes, kind, kind, origin, hop)
-        inner = px.Hop(True, server_tls=self._certificates)
-        outer = px.Hop(True, client_tls=self._certificates)
+        inner = px.Hop(http2=True, server_tls=self._certificates)
+        outer = px.Hop(http2=True, client_tls=self._certificates)
         second = self._start_one(processes, kind, f'{kind}-in', origin, inner)
         first = self._start_one(processes, kind, kind, second.port, outer)
         first.next = second
@@ -185,8 +191,7 @@ class Scenario:
 
     def _start_origin(self, processes):
         program = 'bench_h2_origin' if self._http2 else 'bench_origin'
-        return px.start_origin(processes, self._tool(program),
-                               self._options.size)
+        return px.start_origin(processes, self._tool(program), self._size)
 
     def _tool(self, name):
         return os.path.join(self._options.tools, name)
@@ -201,7 +206,7 @@ class Scenario:
             figures = self._load(number, proxy)
             if figures:
                 row['proxies'][proxy.name] = figures
-        for peer, ratio in RATIOS.items():
+        for peer, ratio in report.RATIOS.items():
             if {'pinnace', peer} <= row['proxies'].keys():
                 row[ratio] = (row['proxies']['pinnace']['cpu_us'] /
                               row['proxies'][peer]['cpu_us'])
@@ -238,9 +243,8 @@ class Scenario:
             if self._http2:
                 return measure.run_h2load(proxy.driven_port, seconds,
                                           self._message)
-            return measure.run_wrk(proxy.driven_port,
-                                   self._options.connections, seconds,
-                                   self._options.size)
+            return measure.run_wrk(proxy.driven_port, self._connections,
+                                   seconds, self._size)
         finally:
             proxy.check()  # its end explains more than the client can
 
@@ -264,7 +268,7 @@ class Scenario:
                 self.results['cpu_us'][name]['requests_per_second'] = (
                     statistics.median(f['requests_per_second']
                                       for f in figures))
-        for name in RATIOS.values():
+        for name in report.RATIOS.values():
             ratios = [r[name] for r in rounds if name in r]
             if ratios:
                 self.results[name] = spread(ratios)
