@@ -28,7 +28,7 @@ bool parse_address(std::string_view text, std::string_view port_text, Address::K
   if (!parse_port(port_text, port)) return false;
   auto address = Address::ip(text, port);
   if (!address || address->kind() != kind) return false;
-  out = *address;
+  out = address->unmapped();  // as version 2 and sockets have it
   return true;
 }
 

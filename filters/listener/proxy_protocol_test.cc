@@ -93,6 +93,18 @@ TEST(ProxyProtocolTest, refuses_a_broken_version_2) {
   EXPECT_EQ(parse(v2("\x21\x11", kAddresses + "\x03"), header), State::kInvalid) << "half a TLV";
 }
 
+// Rules about 1.2.3.4 hold for it in whichever form a load balancer writes it.
+TEST(ProxyProtocolTest, a_mapped_address_is_the_one_it_stands_for) {
+  ProxyHeader header;
+  ASSERT_EQ(parse("PROXY TCP6 ::ffff:1.2.3.4 ::2 4096 80\r\n", header), State::kDone);
+  EXPECT_EQ(header.source.text(), "1.2.3.4:4096");
+  EXPECT_EQ(header.destination.text(), "[::2]:80");
+  std::string mapped = std::string(10, '\0') + "\xff\xff\x01\x02\x03\x04", two = std::string(15, '\0') + "\x02";
+  ASSERT_EQ(parse(v2("\x21\x21", mapped + two + std::string("\x10\x00\x00\x50", 4)), header), State::kDone);
+  EXPECT_EQ(header.source.text(), "1.2.3.4:4096");
+  EXPECT_EQ(header.destination.text(), "[::2]:80");
+}
+
 TEST(ProxyProtocolTest, other_protocols_begin_no_header) {
   ProxyHeader header;
   EXPECT_EQ(parse("GET / HTTP/1.1\r\n", header), State::kAbsent);

@@ -133,6 +133,15 @@ void HeaderMap::append_to(HeaderId id, std::string_view separator, std::string_v
   set(id, {text, old.size() + separator.size() + value.size()});
 }
 
+std::string_view HeaderMap::spelling_in_head(std::string_view name) const {
+  for (size_t at = head_.find('\n'); at != std::string_view::npos; at = head_.find('\n', at + 1)) {
+    std::string_view line = head_.substr(at + 1);
+    if (line.size() <= name.size() || line[name.size()] != ':') continue;
+    if (equals_ignore_case(line.substr(0, name.size()), name)) return line.substr(0, name.size());
+  }
+  return name;
+}
+
 void HeaderMap::clear() {
   fields_ = nullptr;
   size_ = capacity_ = 0;

@@ -53,6 +53,12 @@ class HeaderMap {
   void remove(std::string_view name);
   void append_to(HeaderId id, std::string_view separator, std::string_view value);
   void clear();
+
+  // Copies the head as its peer wrote it (Envoy's preserve_case).
+  void keep_spelling(std::string_view head) { head_ = arena_->copy(head); }
+  // How that peer spelt the name of a field; as it is when it did not say it, or nobody kept it.
+  std::string_view spelling(std::string_view name) const { return head_.empty() ? name : spelling_in_head(name); }
+
   // Bytes as counted against max_request_headers_kb.
   size_t byte_size() const { return bytes_; }
 
@@ -63,6 +69,7 @@ class HeaderMap {
   void remove_if(Match match);
   template <class Match>
   bool join_if(Match match, base::Arena& arena, std::string_view& value) const;
+  std::string_view spelling_in_head(std::string_view name) const;
   void reindex();
   void set_at(uint32_t at, std::string_view value);
 
@@ -70,6 +77,7 @@ class HeaderMap {
   Header* fields_ = nullptr;
   uint32_t size_ = 0, capacity_ = 0;
   size_t bytes_ = 0;
+  std::string_view head_;
   std::array<uint16_t, kHeaderIdCount> first_;
 };
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "proxy/base/address.h"
+#include "proxy/model/http1.h"
 #include "proxy/model/http2.h"
 #include "proxy/model/tls.h"
 #include "proxy/net/socket.h"
@@ -96,7 +97,7 @@ struct ClusterConfig {
   uint64_t max_requests_per_connection = 0;
   uint32_t max_response_head_bytes = 60 * 1024;
   uint32_t max_response_headers = 100;
-  bool h1_trailers = false;  // http_protocol_options.enable_trailers
+  Http1Options http1;
   CircuitBreakers breakers;
   std::vector<TransportSocket> sockets;  // transport_socket_matches in order, then the default one
   base::Address bind_address;            // upstream_bind_config.source_address

@@ -4,6 +4,7 @@
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb.h"
 #include "xds_client/compile/cluster_stats.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/compile/http1.h"
 #include "xds_client/compile/http2.h"
 #include "xds_client/compile/tls.h"
 
@@ -16,14 +17,19 @@ using HttpProtocolOptions = envoy::extensions::upstreams::http::v3::HttpProtocol
 using model::ClusterType;
 using model::LbPolicy;
 
+Result<bool> http1(const core::Http1ProtocolOptions& proto, model::ClusterConfig& out) {
+  auto known = only_fields(proto, {"enable_trailers", "header_key_format"});
+  if (!known) return known.error();
+  return http1_options(proto, out.http1);
+}
+
 // One of the two forms that leave the protocol open; both may say how to speak each.
 template <class Config>
 Result<bool> either_protocol(const Config& config, model::ClusterConfig& out) {
   auto known = only_fields(config, {"http_protocol_options", "http2_protocol_options"});
   if (!known) return known.error();
-  auto known1 = only_fields(config.http_protocol_options(), {"enable_trailers"});
-  if (!known1) return in("http_protocol_options", known1.error());
-  out.h1_trailers = config.http_protocol_options().enable_trailers();
+  auto done = http1(config.http_protocol_options(), out);
+  if (!done) return in("http_protocol_options", done.error());
   return http2_settings(config.http2_protocol_options(), out.http2);
 }
 
@@ -43,9 +49,8 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
           auto done = http2_settings(config.http2_protocol_options(), out.http2);
           if (!done) return in(place, done.error());
         } else if (config.has_http_protocol_options()) {
-          auto known1 = only_fields(config.http_protocol_options(), {"enable_trailers"});
-          out.h1_trailers = config.http_protocol_options().enable_trailers();
-          if (!known1) return in(place + ".explicit_http_config.http_protocol_options", known1.error());
+          auto done = http1(config.http_protocol_options(), out);
+          if (!done) return in(place + ".explicit_http_config.http_protocol_options", done.error());
         } else {
           return error(place + ".explicit_http_config: HTTP/3 is not supported");
         }

@@ -9,6 +9,7 @@
 #include "filters/registry.h"
 #include "xds_client/compile/access_log.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/compile/http1.h"
 #include "xds_client/compile/http2.h"
 #include "xds_client/compile/route.h"
 
@@ -22,12 +23,13 @@ using compile::only_fields;
 using Hcm = pb::HttpConnectionManager;
 
 Result<bool> protocols(const Hcm& proto, Settings& out) {
-  auto known =
-      only_fields(proto.http_protocol_options(), {"accept_http_10", "default_host_for_http_10", "enable_trailers"});
+  auto known = only_fields(proto.http_protocol_options(),
+                           {"accept_http_10", "default_host_for_http_10", "enable_trailers", "header_key_format"});
   if (!known) return in("http_protocol_options", known.error());
   out.accept_http10 = proto.http_protocol_options().accept_http_10();
   out.default_host_http10 = proto.http_protocol_options().default_host_for_http_10();
-  out.h1.trailers = proto.http_protocol_options().enable_trailers();
+  auto h1 = compile::http1_options(proto.http_protocol_options(), out.h1.options);
+  if (!h1) return in("http_protocol_options", h1.error());
   auto h2 = compile::http2_settings(proto.http2_protocol_options(), out.h2);
   if (!h2) return h2.error();
   const auto& common = proto.common_http_protocol_options();

@@ -47,8 +47,8 @@ void H1ClientCodec::send_trailers(const HeaderMap& trailers) {
   if (!receiver_) return;
   if (chunked_) {
     connection_.write(as_bytes("0\r\n"));
-    connection_.write(settings_.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers)
-                                         : as_bytes("\r\n"));
+    connection_.write(settings_.options.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers)
+                                                 : as_bytes("\r\n"));
   }
   request_sent();
 }
@@ -111,6 +111,7 @@ bool H1ClientCodec::begin(std::string_view head) {
   char* copy = receiver_->arena().take_chars(head.size());
   std::memcpy(copy, head.data(), head.size());
   ResponseHead& response = receiver_->next_response();
+  if (settings_.options.preserve_case) response.headers.keep_spelling(head);
   HeadResult result = parse_response(copy, head.size(), settings_.limits, head_request_, response);
   if (result.error != HeadError::kNone) {
     broken(ResetReason::kProtocolError, "");
@@ -167,7 +168,7 @@ bool H1ClientCodec::take_body(Bytes& in) {
       std::memcpy(copy, raw.data(), raw.size());
       if (parse_trailers(copy, raw.size(), settings_.limits, trailers).error != HeadError::kNone) break;
       response_ended();
-      if (settings_.trailers) {
+      if (settings_.options.trailers) {
         receiver->on_trailers(trailers);
       } else {
         receiver->on_data({}, true);

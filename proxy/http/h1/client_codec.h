@@ -6,6 +6,7 @@
 
 #include "proxy/http/codec.h"
 #include "proxy/http/h1/body_reader.h"
+#include "proxy/model/http1.h"
 #include "proxy/net/connection.h"
 
 namespace pinnace::http::h1 {
@@ -13,7 +14,7 @@ namespace pinnace::http::h1 {
 struct ClientSettings {
   uint32_t max_head_bytes = 60 * 1024;  // max_response_headers_kb
   HeadLimits limits;
-  bool trailers = false;  // http_protocol_options.enable_trailers; without it they are dropped both ways
+  model::Http1Options options;
 };
 
 class H1ClientCodec final : public ClientCodec, private RequestSender {

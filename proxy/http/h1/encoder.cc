@@ -43,19 +43,23 @@ bool hop_by_hop(HeaderId id) {
 
 void put_fields(Writer& writer, const HeaderMap& fields) {
   for (const Header& field : fields) {
-    if (!hop_by_hop(field.id)) writer.field(field.name, field.value);
+    if (!hop_by_hop(field.id)) writer.field(fields.spelling(field.name), field.value);
   }
 }
 
-void put_coding(Writer& writer, BodyCoding coding) {
-  if (coding == BodyCoding::kChunked) writer.put("transfer-encoding: chunked\r\n");
-  if (coding == BodyCoding::kZeroLength) writer.put("content-length: 0\r\n");
+void put_coding(Writer& writer, const HeaderMap& fields, BodyCoding coding) {
+  if (coding == BodyCoding::kChunked) writer.field(fields.spelling("transfer-encoding"), "chunked");
+  if (coding == BodyCoding::kZeroLength) writer.field(fields.spelling("content-length"), "0");
 }
 
-void put_upgrade(Writer& writer, std::string_view upgrade) {
+void put_connection(Writer& writer, const HeaderMap& fields, std::string_view value) {
+  writer.field(fields.spelling("connection"), value);
+}
+
+void put_upgrade(Writer& writer, const HeaderMap& fields, std::string_view upgrade) {
   if (upgrade.empty()) return;
-  writer.put("connection: upgrade\r\n");
-  writer.field("upgrade", upgrade);
+  put_connection(writer, fields, "upgrade");
+  writer.field(fields.spelling("upgrade"), upgrade);
 }
 
 // RFC 6455 4.1: 16 random bytes in base64.
@@ -86,9 +90,8 @@ base::Bytes encode_response(base::EventLoop& loop, base::Arena& arena, const Res
   writer.put(reason);
   writer.put("\r\n");
   put_fields(writer, head.headers);
-  put_coding(writer, coding);
-  if (close) writer.put("connection: close\r\n");
-  else if (http10_keep_alive) writer.put("connection: keep-alive\r\n");
+  put_coding(writer, head.headers, coding);
+  if (close || http10_keep_alive) put_connection(writer, head.headers, close ? "close" : "keep-alive");
   writer.put("\r\n");
   return writer.done();
 }
@@ -106,9 +109,10 @@ base::Bytes encode_tunnel_response(base::EventLoop& loop, base::Arena& arena, co
   writer.put(reason);
   writer.put("\r\n");
   for (const Header& field : head.headers) {
-    if (!hop_by_hop(field.id) && field.id != HeaderId::kContentLength) writer.field(field.name, field.value);
+    if (hop_by_hop(field.id) || field.id == HeaderId::kContentLength) continue;
+    writer.field(head.headers.spelling(field.name), field.value);
   }
-  put_upgrade(writer, upgrade);
+  put_upgrade(writer, head.headers, upgrade);
   writer.put("\r\n");
   return writer.done();
 }
@@ -121,10 +125,10 @@ base::Bytes encode_request(base::EventLoop& loop, base::Arena& arena, const Requ
   writer.put(" ");
   writer.put(head.method == "CONNECT" ? head.authority : head.path);
   writer.put(" HTTP/1.1\r\n");
-  writer.field("host", head.authority);
+  writer.field(head.headers.spelling("host"), head.authority);
   put_fields(writer, head.headers);
-  put_coding(writer, coding);
-  put_upgrade(writer, head.upgrade);
+  put_coding(writer, head.headers, coding);
+  put_upgrade(writer, head.headers, head.upgrade);
   if (equals_ignore_case(head.upgrade, "websocket") && !head.headers.find("sec-websocket-key")) {
     char key[25];
     writer.field("sec-websocket-key", websocket_key(loop.rng(), key));  // RFC 8441 5: HTTP/2 has none

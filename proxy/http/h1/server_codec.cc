@@ -58,6 +58,11 @@ bool H1ServerCodec::take_head(Bytes& in) {
     in = {};
   } else {
     if (text.empty()) return false;
+    if (partial_ == "\r" && text[0] == '\n') {  // an empty line before the request, cut in two
+      partial_.clear();
+      in = in.subspan(1);
+      return true;
+    }
     size_t before = partial_.size();
     partial_.append(text);
     size_t end = find_head_end(partial_, scanned_);
@@ -72,7 +77,7 @@ bool H1ServerCodec::take_head(Bytes& in) {
   }
   if (partial_.size() > settings_.max_head_bytes) {
     refuse(431, "http1.headers_too_large");
-  } else {
+  } else if (partial_ != "\r") {
     owner_.on_partial_head();
   }
   return false;
@@ -83,7 +88,7 @@ void H1ServerCodec::begin(std::string_view head, bool more) {
   receiver_ = &owner_.new_stream(*this);
   response_started_ = false;
   chunked_ = false;
-  close_ = false;
+  close_ = head_request_ = http10_ = false;
   if (head.size() > settings_.max_head_bytes) {
     state_ = State::kClosing;
     close_ = true;
@@ -93,6 +98,7 @@ void H1ServerCodec::begin(std::string_view head, bool more) {
   char* copy = arena.take_chars(head.size());
   std::memcpy(copy, head.data(), head.size());
   RequestHead& request = receiver_->request();
+  if (settings_.options.preserve_case) request.headers.keep_spelling(head);
   HeadResult result = parse_request(copy, head.size(), settings_.limits, request);
   head_request_ = request.method == "HEAD";
   http10_ = result.info.http10;
@@ -145,7 +151,7 @@ bool H1ServerCodec::take_body(Bytes& in) {
       std::memcpy(copy, raw.data(), raw.size());
       if (parse_trailers(copy, raw.size(), settings_.limits, trailers).error != HeadError::kNone) break;
       state_ = State::kWaiting;
-      if (settings_.trailers) {
+      if (settings_.options.trailers) {
         receiver_->on_trailers(trailers);
       } else {
         receiver_->on_data({}, true);
@@ -261,8 +267,8 @@ void H1ServerCodec::send_trailers(const HeaderMap& trailers) {
   if (!receiver_) return;
   if (chunked_) {
     connection_.write(as_bytes("0\r\n"));
-    connection_.write(settings_.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers)
-                                         : as_bytes("\r\n"));
+    connection_.write(settings_.options.trailers ? encode_fields(connection_.loop(), receiver_->arena(), trailers)
+                                                 : as_bytes("\r\n"));
   }
   response_ended();
 }

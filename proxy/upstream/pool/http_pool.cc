@@ -19,7 +19,7 @@ HttpPool::HttpPool(Cluster& cluster, Host& host, PoolKey key)
       multiplexed_(key_.protocol == PoolProtocol::kHttp2) {
   h1_.max_head_bytes = config_->max_response_head_bytes;
   h1_.limits.max_headers = config_->max_response_headers;
-  h1_.trailers = config_->h1_trailers;
+  h1_.options = config_->http1;
 }
 
 HttpPool::~HttpPool() {
