@@ -2,7 +2,7 @@
 
 #include <time.h>
 
-#include "proxy/http/websocket.h"
+#include "tls/websocket_accept.h"
 
 namespace pinnace::filters::hcm {
 namespace {
@@ -233,7 +233,7 @@ void mutate_response(http::ResponseHead& response, const Settings& settings, con
                    http::equals_ignore_case(request.upgrade, "websocket");
   if (handshake && !headers.find("sec-websocket-accept")) {
     const http::Header* key = request.headers.find("sec-websocket-key");
-    if (key) headers.add("sec-websocket-accept", http::websocket_accept(key->value, headers.arena()));
+    if (key) headers.add("sec-websocket-accept", tls::websocket_accept(key->value, headers.arena()));
   }
 }
 

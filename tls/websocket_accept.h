@@ -6,10 +6,10 @@
 
 #include "proxy/base/arena.h"
 
-namespace pinnace::http {
+namespace pinnace::tls {
 
 // The Sec-WebSocket-Accept for a key, in the arena. Empty when the hash is not to be had (a FIPS provider without
 // SHA-1).
 std::string_view websocket_accept(std::string_view key, base::Arena& arena);
 
-}  // namespace pinnace::http
+}  // namespace pinnace::tls

@@ -1,10 +1,10 @@
-#include "proxy/http/websocket.h"
+#include "tls/websocket_accept.h"
 
 #include <openssl/evp.h>
 
 #include <string>
 
-namespace pinnace::http {
+namespace pinnace::tls {
 
 std::string_view websocket_accept(std::string_view key, base::Arena& arena) {
   std::string text(key);
@@ -17,4 +17,4 @@ std::string_view websocket_accept(std::string_view key, base::Arena& arena) {
   return {out, static_cast<size_t>(written)};
 }
 
-}  // namespace pinnace::http
+}  // namespace pinnace::tls

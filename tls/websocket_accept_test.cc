@@ -1,8 +1,8 @@
-#include "proxy/http/websocket.h"
+#include "tls/websocket_accept.h"
 
 #include <gtest/gtest.h>
 
-namespace pinnace::http {
+namespace pinnace::tls {
 
 TEST(WebSocketTest, the_rfcs_example) {
   base::BlockPool pool;
@@ -10,4 +10,4 @@ TEST(WebSocketTest, the_rfcs_example) {
   EXPECT_EQ(websocket_accept("dGhlIHNhbXBsZSBub25jZQ==", arena), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 }
 
-}  // namespace pinnace::http
+}  // namespace pinnace::tls
