@@ -4,11 +4,12 @@
 
 #include "envoy/extensions/filters/http/cors/v3/cors.pb.h"
 #include "envoy/extensions/filters/http/fault/v3/fault.pb.h"
-#include "envoy/extensions/filters/http/grpc_stats/v3/config.pb.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb.h"
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb.h"
 #include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb.h"
+#include "filters/http/grpc_stats/compile.h"
+#include "filters/http/grpc_web/grpc_web.h"
 #include "filters/http/router/compile.h"
 #include "filters/network/http_connection_manager/compile.h"
 #include "filters/network/tcp_proxy/compile.h"
@@ -32,8 +33,9 @@ Result<HttpFilterPtr> inert_fault(const Any& any, Context&) {
   return HttpFilterPtr();
 }
 
-// Counts gRPC messages for metrics; requests pass it unchanged. Its stats come with the gRPC issue.
-Result<HttpFilterPtr> inert_grpc_stats(const Any&, Context&) { return HttpFilterPtr(); }
+Result<HttpFilterPtr> compile_grpc_web(const Any&, Context&) {  // it has no fields
+  return HttpFilterPtr(std::make_shared<grpc_web::GrpcWebConfig>());
+}
 
 struct HttpEntry {
   const char* type;
@@ -43,7 +45,8 @@ constexpr HttpEntry kHttpFilters[] = {
     {"envoy.extensions.filters.http.router.v3.Router", router::compile},
     {"envoy.extensions.filters.http.cors.v3.Cors", inert_cors},
     {"envoy.extensions.filters.http.fault.v3.HTTPFault", inert_fault},
-    {"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", inert_grpc_stats},
+    {"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", grpc_stats::compile},
+    {"envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", compile_grpc_web},
 };
 
 struct NetworkEntry {

@@ -1,7 +1,8 @@
 // The HTTP filter contract. A filter's Config is compiled once and shared; its HttpFilter lives in the stream's arena
 // for one request. Requests pass the filters in order, responses in reverse. Returning kHold stops the request there
-// until the filter calls resume(); a reply ends it. After on_destroy() nothing calls a filter and it calls nothing.
-// THREAD: the stream's worker.
+// until the filter calls resume(); a reply ends it, and passes the filters as a response too. A filter may put other
+// bytes in the place of `data`; they live until it is called again. After on_destroy() nothing calls a filter and it
+// calls nothing. THREAD: the stream's worker.
 #pragma once
 
 #include <memory>
@@ -64,11 +65,14 @@ class HttpFilter {
  public:
   virtual ~HttpFilter() = default;
   virtual Next on_request(bool /*end_stream*/) { return Next::kContinue; }
-  virtual void on_request_data(http::Bytes /*data*/, bool /*end_stream*/) {}
+  virtual void on_request_data(http::Bytes& /*data*/, bool /*end_stream*/) {}
   virtual void on_request_trailers(http::HeaderMap& /*trailers*/) {}
-  virtual void on_response_head(http::ResponseHead& /*head*/, bool /*end_stream*/) {}
-  virtual void on_response_data(http::Bytes /*data*/, bool /*end_stream*/) {}
-  virtual void on_response_trailers(http::HeaderMap& /*trailers*/) {}
+  // kHold keeps the head here until on_response_data() lets data go on, or the trailers come. Not with end_stream.
+  virtual Next on_response_head(http::ResponseHead& /*head*/, bool /*end_stream*/) { return Next::kContinue; }
+  // kHold: these bytes go no further, whatever becomes of them. Not with end_stream.
+  virtual Next on_response_data(http::Bytes& /*data*/, bool /*end_stream*/) { return Next::kContinue; }
+  // `instead`: bytes that end the response in the place of the trailers.
+  virtual void on_response_trailers(http::HeaderMap& /*trailers*/, http::Bytes& /*instead*/) {}
   // The client takes more of the response again.
   virtual void on_response_writable() {}
   // The stream ends: by completion, reset or reply.

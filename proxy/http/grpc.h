@@ -1,11 +1,14 @@
-// What a proxy needs to know of gRPC over HTTP/2: which requests are gRPC's, their deadline, and the status of an
-// answer made here. Pure.
+// What a proxy needs to know of gRPC over HTTP/2: which requests and answers are gRPC's, their method, their deadline,
+// where messages begin, and the status of an answer made here. Pure.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <optional>
 #include <string_view>
+
+#include "proxy/http/message.h"
 
 namespace pinnace::http {
 
@@ -13,6 +16,54 @@ namespace pinnace::http {
 inline bool is_grpc_type(std::string_view content_type) {
   return content_type.substr(0, 16) == "application/grpc" && (content_type.size() == 16 || content_type[16] == '+');
 }
+
+// A whole gRPC answer in its head (trailers-only), or the beginning of one.
+inline bool is_grpc_response(const ResponseHead& head, bool end_stream) {
+  if (end_stream) return head.headers.has(HeaderId::kGrpcStatus);
+  return head.status == 200 && is_grpc_type(head.headers.get(HeaderId::kContentType));
+}
+
+// "/service/method", with whatever slashes and a query.
+struct GrpcMethod {
+  std::string_view service, method;
+};
+std::optional<GrpcMethod> grpc_method(std::string_view path);
+
+// grpc-message for a text: "Percent-Byte" of the gRPC over HTTP/2 specification.
+std::string_view grpc_message(std::string_view text, base::Arena& arena);
+
+// Follows a body of length-prefixed messages, however it is cut.
+class GrpcFrames {
+ public:
+  // Takes bytes up to the end of the message they belong to; returns how many. REQUIRES: there are some.
+  size_t take(base::Bytes data) {
+    size_t n = 0;
+    for (; seen_ < kPrefix && n < data.size(); seen_++, n++) {
+      if (seen_ > 0) left_ = left_ << 8 | data[n];
+    }
+    if (seen_ < kPrefix) return n;
+    size_t body = std::min<size_t>(left_, data.size() - n);
+    left_ -= static_cast<uint32_t>(body);
+    if (left_ == 0) seen_ = 0;
+    return n + body;
+  }
+  bool between() const { return seen_ == 0; }
+  // How many messages begin in `data`.
+  uint32_t count(base::Bytes data) {
+    uint32_t begun = 0;
+    while (!data.empty()) {
+      if (between()) begun++;
+      data = data.subspan(take(data));
+    }
+    return begun;
+  }
+
+ private:
+  static constexpr uint8_t kPrefix = 5;  // a flag byte and the length
+
+  uint32_t left_ = 0;
+  uint8_t seen_ = 0;  // of the prefix
+};
 
 // grpc-timeout in milliseconds, rounded up; nullopt where it is absent or malformed. At most 8 digits, so no overflow
 // (CVE-2021-28682).

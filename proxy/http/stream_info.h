@@ -8,6 +8,7 @@
 #include "proxy/base/address.h"
 #include "proxy/http/message.h"
 #include "proxy/http/response_flags.h"
+#include "proxy/model/ids.h"
 #include "proxy/net/transport.h"
 
 namespace pinnace::http {
@@ -35,6 +36,7 @@ struct StreamInfo {
   // Upstream.
   std::string_view upstream_host;  // address and port
   std::string_view cluster_name;
+  uint32_t cluster_id = model::kNoId;  // once the cluster is chosen and known
   base::Address upstream_local_address;
   std::string_view route_name;
 

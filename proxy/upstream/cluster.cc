@@ -24,10 +24,21 @@ void Cluster::update_config(model::ClusterPtr config) {
   config_ = base::LocalRef<model::ClusterConfig>(std::move(config));
   if (same) return;
   responses_ = ResponseStats(*config_->stats.store, config_->stats.prefix);
+  grpc_.reset();
+  http2_stats_.reset();
   for (auto& [address, host] : by_address_) {
     for (auto& pool : host->pools) pool->retire();
   }
   rebuild();
+}
+
+const std::shared_ptr<const http::h2::CodecStats>& Cluster::http2_stats() {
+  if (!http2_stats_) {
+    const model::ClusterStats& stats = config_->stats;
+    http2_stats_ =
+        std::make_shared<http::h2::CodecStats>(http::h2::make_codec_stats(*stats.store, stats.prefix + "http2."));
+  }
+  return http2_stats_;
 }
 
 void Cluster::update_endpoints(model::EndpointsPtr endpoints) {

@@ -9,7 +9,9 @@
 
 #include "proxy/base/event_loop.h"
 #include "proxy/base/local_ref.h"
+#include "proxy/http/h2/codec_stats.h"
 #include "proxy/model/cluster.h"
+#include "proxy/upstream/grpc_stats.h"
 #include "proxy/upstream/lb/load_balancer.h"
 #include "proxy/upstream/response_stats.h"
 
@@ -46,6 +48,12 @@ class Cluster {
   std::span<const HostPtr> hosts() const { return hosts_; }
   size_t healthy_count() const { return healthy_count_; }
   ResponseStats& responses() { return responses_; }
+  // Made when the first pool asks: most clusters never speak HTTP/2.
+  const std::shared_ptr<const http::h2::CodecStats>& http2_stats();
+  GrpcStats& grpc() {
+    if (!grpc_) grpc_ = std::make_unique<GrpcStats>(*config_->stats.store, config_->stats.prefix);
+    return *grpc_;
+  }
 
  private:
   struct PriorityLevel {
@@ -68,6 +76,8 @@ class Cluster {
   std::unordered_map<base::Address, HostPtr, base::AddressHash> by_address_;
   size_t healthy_count_ = 0;
   ResponseStats responses_;
+  std::shared_ptr<const http::h2::CodecStats> http2_stats_;
+  std::unique_ptr<GrpcStats> grpc_;  // once gRPC was seen
   base::Timer cleanup_;
 };
 

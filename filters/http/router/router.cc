@@ -75,6 +75,7 @@ bool Router::choose_cluster() {
   }
   cluster_id_ = chosen->cluster_id;
   stream_.info().cluster_name = chosen->name;
+  stream_.info().cluster_id = cluster_id_;
   cluster_config_ = cluster_->config_ref();
   return true;
 }
@@ -215,7 +216,7 @@ bool Router::may_replay(ResetReason reason) const {
   return idempotent_ && reused_ && (reason == ResetReason::kPeerClosed || reason == ResetReason::kPeerReset);
 }
 
-void Router::on_request_data(http::Bytes data, bool end_stream) {
+void Router::on_request_data(http::Bytes& data, bool end_stream) {
   if (destroyed_) return;
   request_ended_ = end_stream;
   if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);

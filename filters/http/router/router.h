@@ -25,7 +25,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   Router(filter::HttpStream& stream, const RouterSettings& settings);
 
   filter::Next on_request(bool end_stream) override;
-  void on_request_data(http::Bytes data, bool end_stream) override;
+  void on_request_data(http::Bytes& data, bool end_stream) override;
   void on_request_trailers(http::HeaderMap& trailers) override;
   void on_response_writable() override;
   void on_destroy() override;

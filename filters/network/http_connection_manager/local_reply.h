@@ -10,7 +10,9 @@ struct LocalResponse {
   std::string_view body;  // empty: the head ends the stream
 };
 
-// `request`: nullptr when its head never came whole. LIFETIME: the head is the arena's, the body the reply's.
-LocalResponse make_response(const filter::LocalReply& reply, const http::RequestHead* request, base::Arena& arena);
+// `request`: nullptr when its head never came whole; `grpc`: it was gRPC's when it came. LIFETIME: the head is the
+// arena's, the body the reply's.
+LocalResponse make_response(const filter::LocalReply& reply, const http::RequestHead* request, bool grpc,
+                            base::Arena& arena);
 
 }  // namespace pinnace::filters::hcm

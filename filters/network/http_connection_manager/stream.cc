@@ -68,6 +68,7 @@ http::HeaderMap& Stream::request_trailers() {
 
 void Stream::on_request(bool end_stream) {
   head_seen_ = true;
+  grpc_ = http::is_grpc_type(request_.headers.get(HeaderId::kContentType));
   if (end_stream) request_done();
   idle_ms_ = settings().stream_idle_timeout_ms;
   if (idle_ms_ > 0) idle_timer_.arm(idle_ms_);
@@ -75,8 +76,7 @@ void Stream::on_request(bool end_stream) {
   if (!end_stream && settings().request_timeout_ms > 0) request_timer_.arm(settings().request_timeout_ms);
   if (settings().max_stream_ms > 0) duration_timer_.arm(settings().max_stream_ms);
   if (!accept_request()) return;
-  if (!resolve_route() || answer_without_upstream()) return;
-  start_filters(end_stream);
+  if (resolve_route()) start_filters(end_stream);
 }
 
 // What makes a request unfit for routing, and the one normalisation of its path and headers.
@@ -133,19 +133,9 @@ bool Stream::resolve_route() {
   route::Decision decision;
   if (config) decision = route::match(*config, request_, arena_, worker().loop.rng().next());
   route_ = decision.route;
-  if (decision.virtual_host && decision.virtual_host->require_tls != model::VirtualHost::RequireTls::kNone &&
-      request_.headers.get(HeaderId::kForwardedProto) != "https") {
-    session_.cells().add(s.stats.rq_redirect);
-    local_reply({301, "", "direct_response", 0, "location", https_location(request_, arena_)});
-    return false;
-  }
-  if (!route_) {
-    session_.cells().add(s.stats.no_route);
-    LocalReply reply{404, "", "route_not_found", http::flag_bit(Flag::kNoRouteFound)};
-    reply.close = request_.method == "CONNECT";
-    local_reply(reply);
-    return false;
-  }
+  needs_tls_ = decision.virtual_host && decision.virtual_host->require_tls != model::VirtualHost::RequireTls::kNone &&
+               request_.headers.get(HeaderId::kForwardedProto) != "https";
+  if (needs_tls_ || !route_) return true;
   info_.route_name = route_->name;
   return !route_->action || accept_action(*route_->action);
 }
@@ -197,7 +187,20 @@ bool Stream::upgrade_allowed(const model::RouteAction& action) const {
   return false;
 }
 
+// What the terminal filter has no upstream for. ENVOY: the filters before it have seen the request.
 bool Stream::answer_without_upstream() {
+  if (needs_tls_) {
+    session_.cells().add(settings().stats.rq_redirect);
+    local_reply({301, "", "direct_response", 0, "location", https_location(request_, arena_)});
+    return true;
+  }
+  if (!route_) {
+    session_.cells().add(settings().stats.no_route);
+    LocalReply reply{404, "", "route_not_found", http::flag_bit(Flag::kNoRouteFound)};
+    reply.close = request_.method == "CONNECT";
+    local_reply(reply);
+    return true;
+  }
   if (route_->direct) {
     session_.cells().add(settings().stats.rq_direct_response);
     local_reply({route_->direct->status, route_->direct->body, "direct_response"});
@@ -225,6 +228,7 @@ void Stream::start_filters(bool end_stream) {
 
 void Stream::run_request(size_t from, bool end_stream) {
   for (size_t i = from; i < filter_count_ && !ended_ && !filters_done_; i++) {
+    if (i + 1 == filter_count_ && answer_without_upstream()) return;
     if (filters_[i]->on_request(end_stream) == filter::Next::kHold) {
       at_filter_ = i;
       return;
@@ -249,9 +253,16 @@ void Stream::deliver_held() {
   if (left == 0) return on_data({}, end);
   body.each([&](http::Bytes part) {
     left -= part.size();
-    for (size_t i = 0; i < filter_count_ && !ended_ && !filters_done_; i++)
-      filters_[i]->on_request_data(part, end && left == 0);
+    pass_request_data(part, end && left == 0);
   });
+}
+
+void Stream::pass_request_data(http::Bytes data, bool end_stream) {
+  bool some = !data.empty() || end_stream;
+  for (size_t i = 0; i < filter_count_ && some && !ended_ && !filters_done_; i++) {
+    filters_[i]->on_request_data(data, end_stream);
+    some = !data.empty() || end_stream;
+  }
 }
 
 void Stream::touch() {
@@ -270,8 +281,7 @@ void Stream::on_data(http::Bytes data, bool end_stream) {
     if (held_.size() > buffer_limit()) set_request_reading(false);
     return;
   }
-  for (size_t i = 0; i < filter_count_ && !ended_ && !filters_done_; i++)
-    filters_[i]->on_request_data(data, end_stream);
+  pass_request_data(data, end_stream);
   maybe_end();
 }
 

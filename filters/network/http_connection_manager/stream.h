@@ -67,7 +67,10 @@ class Stream final : public base::Deferred,
   void refuse(filter::LocalReply reply);
   void start_filters(bool end_stream);
   void run_request(size_t from, bool end_stream);
+  void pass_request_data(http::Bytes data, bool end_stream);
   void deliver_held();
+  // On from the filter before `from`; a filter may hold the head back.
+  void pass_head(size_t from, bool end_stream);
   void touch();
   void on_timeout(std::string_view details, uint16_t status, http::Flag flag);
   void request_done();
@@ -92,12 +95,16 @@ class Stream final : public base::Deferred,
   bool held_end_ = false;
   base::Timer idle_timer_, request_timer_, duration_timer_;
   uint64_t idle_ms_ = 0;
+  static constexpr size_t kNowhere = static_cast<size_t>(-1);
+  size_t head_at_ = kNowhere;  // the filter that holds the response's head
   bool request_ended_ = false;
   bool response_started_ = false;
   bool response_ended_ = false;
   bool filters_done_ = false;
   bool ended_ = false;
   bool head_seen_ = false;
+  bool needs_tls_ = false;  // virtual_host.require_tls
+  bool grpc_ = false;       // the client speaks gRPC, whatever the filters make of its request
   bool counted_upgrade_ = false;
   bool close_connection_ = false;  // after this answer
   bool informed_ = false;          // a 1xx went out

@@ -18,15 +18,15 @@ void Stream::local_reply(const LocalReply& reply) {
   }
   info_.details = reply.details;
   if (reply.close) close_connection_ = true;
-  destroy_filters();
   if (response_started_) {  // too late for another answer
+    destroy_filters();
     http::ResponseSender* sender = std::exchange(sender_, nullptr);
     session_.cells().add(settings().stats.rq_tx_reset);
     end();
     if (sender) sender->reset(http::ResetReason::kLocal);
     return;
   }
-  auto [head, body] = make_response(reply, head_seen_ ? &request_ : nullptr, arena_);
+  auto [head, body] = make_response(reply, head_seen_ ? &request_ : nullptr, grpc_, arena_);
   send_response(head, body.empty());
   if (body.empty() || ended_) return;
   send_response_data({reinterpret_cast<const uint8_t*>(body.data()), body.size()}, true);
@@ -44,9 +44,18 @@ void Stream::send_response(http::ResponseHead& head, bool end_stream) {
   response_ = &head;
   response_started_ = true;
   info_.response_code = head.status;
-  if (!filters_done_) {
-    for (size_t i = filter_count_; i-- > 0;) filters_[i]->on_response_head(head, end_stream);
+  pass_head(filter_count_, end_stream);
+}
+
+void Stream::pass_head(size_t from, bool end_stream) {
+  http::ResponseHead& head = *response_;
+  head_at_ = kNowhere;
+  for (size_t i = from; i-- > 0 && !filters_done_;) {
+    if (filters_[i]->on_response_head(head, end_stream) == filter::Next::kContinue) continue;
+    head_at_ = i;
+    return;
   }
+  if (ended_) return;
   if (route_) {
     http::apply(route_->response_headers, head.headers);
     http::apply(route_->virtual_host->response_headers, head.headers);
@@ -63,10 +72,12 @@ void Stream::send_response(http::ResponseHead& head, bool end_stream) {
 void Stream::send_response_data(http::Bytes data, bool end_stream) {
   if (ended_ || !sender_) return;
   touch();
-  info_.bytes_sent += data.size();
-  if (!filters_done_) {
-    for (size_t i = filter_count_; i-- > 0;) filters_[i]->on_response_data(data, end_stream);
+  for (size_t i = filter_count_; i-- > 0 && !filters_done_;) {
+    if (filters_[i]->on_response_data(data, end_stream) == filter::Next::kHold) return;
+    if (head_at_ == i) pass_head(i, false);
   }
+  if (ended_ || (data.empty() && !end_stream)) return;
+  info_.bytes_sent += data.size();
   http::ResponseSender* sender = sender_;
   if (end_stream) response_done();
   sender->send_data(data, end_stream);
@@ -76,12 +87,24 @@ void Stream::send_response_data(http::Bytes data, bool end_stream) {
 void Stream::send_response_trailers(http::HeaderMap& trailers) {
   if (ended_ || !sender_) return;
   mutate_trailers(trailers);
-  if (!filters_done_) {
-    for (size_t i = filter_count_; i-- > 0;) filters_[i]->on_response_trailers(trailers);
+  http::Bytes instead;
+  for (size_t i = filter_count_; i-- > 0 && !filters_done_;) {
+    if (instead.empty()) {
+      filters_[i]->on_response_trailers(trailers, instead);
+    } else {
+      filters_[i]->on_response_data(instead, true);
+    }
+    if (head_at_ == i) pass_head(i, false);
   }
+  if (ended_) return;
+  info_.bytes_sent += instead.size();
   http::ResponseSender* sender = sender_;
   response_done();
-  sender->send_trailers(trailers);
+  if (instead.empty()) {
+    sender->send_trailers(trailers);
+  } else {
+    sender->send_data(instead, true);
+  }
   maybe_end();
 }
 
