@@ -84,7 +84,7 @@ def test_a_head_of_too_much_is_431_and_the_connection_stays(lab, kind):
     attack.stays_bounded()
 
 
-@pytest.mark.parametrize("kind", ["fields", "cookie crumbs", "discarded fields"])
+@pytest.mark.parametrize("kind", TOO_MUCH)
 def test_a_head_of_that_much_passes_with_the_limit_raised(lab, kind):
     block, limits = TOO_MUCH[kind]
     attack = Attack(lab, limited(lab, **limits))
