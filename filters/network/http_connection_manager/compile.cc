@@ -266,6 +266,7 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
   runtime_limits(settings, context);
   timeouts(proto, settings);
   settings.stats = make_stats(settings.stat_prefix, context.stats);
+  settings.h2_stats = http::h2::make_codec_stats(context.stats, "http2.");
   return std::shared_ptr<const filter::NetworkFilterConfig>(std::make_shared<HcmConfig>(std::move(settings)));
 }
 

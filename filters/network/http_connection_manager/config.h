@@ -10,6 +10,7 @@
 #include "proxy/filter/http_filter.h"
 #include "proxy/filter/network_filter.h"
 #include "proxy/http/h1/server_codec.h"
+#include "proxy/http/h2/codec_stats.h"
 #include "proxy/http/path.h"
 #include "proxy/model/ids.h"
 #include "proxy/model/route.h"
@@ -37,6 +38,7 @@ struct Settings {
   CodecType codec = CodecType::kAuto;
   http::h1::ServerSettings h1;
   model::Http2Settings h2;
+  http::h2::CodecStats h2_stats;
   bool accept_http10 = false;
   std::string default_host_http10;
 

@@ -58,7 +58,7 @@ bool HcmSession::make_codec(base::Bytes first) {
   }
   if (h2) {
     cells().add(settings().stats.cx_http2_total);
-    codec_ = http::h2::make_server_codec(connection(), *this, settings().h2, settings().h1);
+    codec_ = http::h2::make_server_codec(connection(), *this, settings().h2, settings().h1, settings().h2_stats);
   } else {
     cells().add(settings().stats.cx_http1_total);
     codec_ = std::make_unique<http::h1::H1ServerCodec>(connection(), static_cast<http::ServerCodec::Owner&>(*this),

@@ -58,8 +58,8 @@ class ClientStream final : public StreamBase, public base::Recycled<ClientStream
 class H2ClientCodec final : public ClientCodec, public Session {
  public:
   H2ClientCodec(net::Connection& connection, Owner& owner, const model::Http2Settings& settings,
-                const h1::ClientSettings& limits)
-      : Session(connection, Side::kClient, settings, limits.max_head_bytes),
+                const h1::ClientSettings& limits, const CodecStats& stats)
+      : Session(connection, Side::kClient, settings, limits.max_head_bytes, stats),
         owner_(owner),
         limits_{limits.max_head_bytes, limits.limits.max_headers},
         own_limit_(settings.max_concurrent_streams) {}
@@ -74,7 +74,8 @@ class H2ClientCodec final : public ClientCodec, public Session {
     uint32_t theirs = nghttp2_session_get_remote_settings(native(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     return std::min(own_limit_, theirs);
   }
-  uint32_t streams() const override { return static_cast<uint32_t>(stream_count()) + starting_; }
+  // Once broken there are none: the owner closes the connection whatever nghttp2 still keeps of them.
+  uint32_t streams() const override { return broken_ ? 0 : static_cast<uint32_t>(stream_count()) + starting_; }
   void receive(Bytes data) override {
     if (!feed(data)) broken(ResetReason::kProtocolError, limit_broken());
   }
@@ -105,8 +106,9 @@ class H2ClientCodec final : public ClientCodec, public Session {
 
   int on_header(const nghttp2_frame& frame, std::string_view name, std::string_view value) override {
     ClientStream* s = stream(frame.hd.stream_id);
-    if (!s || !s->receiver_ || !s->head_) return 0;
+    if (!s->receiver_ || !s->head_) return 0;
     if (!s->collected_.admit(name, value, limits_)) {
+      cells().add(stats().header_overflow);
       return s->give_up_as_reset();
     }
     HeaderMap& headers = s->final_head_ ? s->receiver_->response_trailers() : s->head_->headers;
@@ -147,7 +149,10 @@ class H2ClientCodec final : public ClientCodec, public Session {
     receiver->on_response(*s->head_, end);
   }
 
-  void on_over() override { broken(ResetReason::kProtocolError, limit_broken()); }
+  void on_over() override {
+    bool silent = fault() == "http2.ping_timeout";  // ENVOY: as if it had closed
+    broken(silent ? ResetReason::kPeerClosed : ResetReason::kProtocolError, limit_broken());
+  }
 
   // The plain breach of the protocol is told by the reason already.
   std::string_view limit_broken() const { return fault() == "http2.protocol_error" ? std::string_view() : fault(); }
@@ -207,8 +212,9 @@ void ClientStream::closed(uint32_t error_code) {
 }  // namespace
 
 std::unique_ptr<ClientCodec> make_client_codec(net::Connection& connection, ClientCodec::Owner& owner,
-                                               const model::Http2Settings& settings, const h1::ClientSettings& limits) {
-  return std::make_unique<H2ClientCodec>(connection, owner, settings, limits);
+                                               const model::Http2Settings& settings, const h1::ClientSettings& limits,
+                                               const CodecStats& stats) {
+  return std::make_unique<H2ClientCodec>(connection, owner, settings, limits, stats);
 }
 
 }  // namespace pinnace::http::h2

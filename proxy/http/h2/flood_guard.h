@@ -11,7 +11,9 @@ namespace pinnace::http::h2 {
 
 class FloodGuard {
  public:
-  explicit FloodGuard(const model::Http2Settings& settings) : settings_(settings) {}
+  // `max_continuations`: of one head.
+  FloodGuard(const model::Http2Settings& settings, size_t max_continuations)
+      : settings_(settings), max_continuations_(max_continuations) {}
 
   void stream_opened() { streams_++; }
   void data_sent() { data_frames_++; }
@@ -20,6 +22,8 @@ class FloodGuard {
   const char* frame_received(uint8_t type, uint8_t flags, size_t length) {
     static constexpr uint8_t kData = 0, kHeaders = 1, kPriority = 2, kWindowUpdate = 8, kContinuation = 9;
     static constexpr uint8_t kEndStream = 1;
+    continuations_ = type == kContinuation ? continuations_ + 1 : 0;
+    if (continuations_ > max_continuations_) return "http2.too_many_headers";  // CVE-2024-27316
     switch (type) {
       case kData:
       case kHeaders:
@@ -46,6 +50,8 @@ class FloodGuard {
 
  private:
   const model::Http2Settings& settings_;
+  const size_t max_continuations_;
+  size_t continuations_ = 0;
   uint64_t streams_ = 0, data_frames_ = 0;
   uint64_t priorities_ = 0, window_updates_ = 0;
   uint32_t empty_ = 0;

@@ -93,8 +93,8 @@ class ServerStream final : public StreamBase, public base::Recycled<ServerStream
 class H2ServerCodec final : public ServerCodec, public Session {
  public:
   H2ServerCodec(net::Connection& connection, Owner& owner, const model::Http2Settings& settings,
-                const h1::ServerSettings& limits)
-      : Session(connection, Side::kServer, settings, limits.max_head_bytes),
+                const h1::ServerSettings& limits, const CodecStats& stats)
+      : Session(connection, Side::kServer, settings, limits.max_head_bytes, stats),
         owner_(owner),
         limits_{limits.max_head_bytes, limits.limits.max_headers} {}
 
@@ -113,6 +113,7 @@ class H2ServerCodec final : public ServerCodec, public Session {
   // After the last GOAWAY the connection ends with its last stream (on_over()).
   void finish_drain() override {
     draining_ = true;
+    cells().add(stats().goaway_sent);
     nghttp2_submit_goaway(native(), NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(native()),
                           NGHTTP2_NO_ERROR, nullptr, 0);
     if (can_pump()) {
@@ -139,7 +140,11 @@ class H2ServerCodec final : public ServerCodec, public Session {
   ServerStream* stream(int32_t id) { return static_cast<ServerStream*>(find(id)); }
 
   int on_begin_headers(const nghttp2_frame& frame) override {
-    if (frame.hd.type != NGHTTP2_HEADERS || frame.headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+    if (frame.hd.type != NGHTTP2_HEADERS) return 0;
+    if (frame.headers.cat != NGHTTP2_HCAT_REQUEST) {
+      cells().add(stats().trailers);
+      return 0;
+    }
     auto* fresh = new ServerStream(*this);
     nghttp2_session_set_stream_user_data(native(), frame.hd.stream_id, fresh);
     add(*fresh, frame.hd.stream_id);
@@ -151,10 +156,11 @@ class H2ServerCodec final : public ServerCodec, public Session {
 
   int on_header(const nghttp2_frame& frame, std::string_view name, std::string_view value) override {
     ServerStream* s = stream(frame.hd.stream_id);
-    if (!s || !s->receiver_) return 0;
+    if (!s->receiver_) return 0;
     if (!s->collected_.admit(name, value, limits_)) {
       // A head is answered 431 when it is whole; for trailers there is no answer left.
       if (!s->head_done_ && !s->collected_.hopeless(limits_)) return 0;
+      cells().add(stats().header_overflow);
       s->give_up("http2.too_many_headers");
       return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
@@ -186,7 +192,10 @@ class H2ServerCodec final : public ServerCodec, public Session {
     bool fits = s.collected_.fits();
     s.collected_.finish(receiver.request());
     s.request_head_done(receiver.request());
-    if (!fits) return receiver.on_bad_request(431, "http2.too_many_headers");
+    if (!fits) {
+      cells().add(stats().header_overflow);
+      return receiver.on_bad_request(431, "http2.too_many_headers");
+    }
     // RFC 9113 8.3.1: no user information.
     std::string_view authority = receiver.request().authority;
     bool plain = authority_ok(authority) && authority.find('@') == std::string_view::npos;
@@ -220,8 +229,9 @@ class H2ServerCodec final : public ServerCodec, public Session {
 }  // namespace
 
 std::unique_ptr<ServerCodec> make_server_codec(net::Connection& connection, ServerCodec::Owner& owner,
-                                               const model::Http2Settings& settings, const h1::ServerSettings& limits) {
-  return std::make_unique<H2ServerCodec>(connection, owner, settings, limits);
+                                               const model::Http2Settings& settings, const h1::ServerSettings& limits,
+                                               const CodecStats& stats) {
+  return std::make_unique<H2ServerCodec>(connection, owner, settings, limits, stats);
 }
 
 }  // namespace pinnace::http::h2

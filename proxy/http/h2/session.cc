@@ -14,7 +14,7 @@ struct Session::Callbacks {
     if (session.over_) return NGHTTP2_ERR_CALLBACK_FAILURE;
     const char* fault = session.guard_.frame_received(hd->type, hd->flags, hd->length);
     if (!fault) return 0;
-    session.fault_ = fault;
+    session.break_off(fault);
     return NGHTTP2_ERR_CALLBACK_FAILURE;
   }
   static int begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user) {
@@ -22,8 +22,13 @@ struct Session::Callbacks {
   }
   static int header(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name, size_t name_size,
                     const uint8_t* value, size_t value_size, uint8_t, void* user) {
-    return of(user).on_header(*frame, {reinterpret_cast<const char*>(name), name_size},
-                              {reinterpret_cast<const char*>(value), value_size});
+    Session& session = of(user);
+    if (!session.find(frame->hd.stream_id)) {
+      session.cells().add(session.stats_.headers_cb_no_stream);
+      return 0;
+    }
+    return session.on_header(*frame, {reinterpret_cast<const char*>(name), name_size},
+                             {reinterpret_cast<const char*>(value), value_size});
   }
   static int frame_recv(nghttp2_session*, const nghttp2_frame* frame, void* user) {
     Session& session = of(user);
@@ -32,14 +37,21 @@ struct Session::Callbacks {
       session.arm_ping();
     }
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
-      if (StreamBase* stream = session.find(frame->hd.stream_id)) stream->peer_reset_ = true;
+      if (StreamBase* stream = session.find(frame->hd.stream_id)) {
+        stream->peer_reset_ = true;
+        session.cells().add(session.stats_.rx_reset);
+      }
     }
     session.on_frame(*frame);
     return 0;
   }
   // nghttp2 resets the stream, or ends the session, itself.
   static int invalid_frame(nghttp2_session*, const nghttp2_frame* frame, int error, void* user) {
-    StreamBase* stream = of(user).find(frame->hd.stream_id);
+    Session& session = of(user);
+    bool messaging = error == NGHTTP2_ERR_HTTP_HEADER || error == NGHTTP2_ERR_HTTP_MESSAGING;
+    if (messaging) session.cells().add(session.stats_.rx_messaging_error);
+    if (error == NGHTTP2_ERR_REFUSED_STREAM) session.cells().add(session.stats_.stream_refused_errors);
+    StreamBase* stream = session.find(frame->hd.stream_id);
     if (!stream) return 0;
     stream->stream_fault_ = error == NGHTTP2_ERR_HTTP_HEADER      ? "http2.invalid.header.field"
                             : error == NGHTTP2_ERR_HTTP_MESSAGING ? "http2.violation.of.messaging.rule"
@@ -72,6 +84,7 @@ struct Session::Callbacks {
     return 0;
   }
   static int frame_send(nghttp2_session*, const nghttp2_frame* frame, void* user) {
+    if (frame->hd.type == NGHTTP2_RST_STREAM) of(user).cells().add(of(user).stats_.tx_reset);
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR && of(user).fault_.empty()) {
       of(user).fault_ = "http2.protocol_error";
     }
@@ -89,16 +102,20 @@ struct Session::Callbacks {
     stream->dead_ = true;
     stream->unlink();
     session.stream_count_--;
+    session.cells().dec(session.stats_.streams_active);
+    stream->drop_pending();
     stream->closed(error_code);
     session.connection_.loop().destroy_later(std::unique_ptr<base::Deferred>(stream));
     return 0;
   }
 };
 
-Session::Session(net::Connection& connection, Side side, const model::Http2Settings& settings, uint32_t max_head_bytes)
+Session::Session(net::Connection& connection, Side side, const model::Http2Settings& settings, uint32_t max_head_bytes,
+                 const CodecStats& stats)
     : connection_(connection),
       settings_(settings),
-      guard_(settings),
+      stats_(stats),
+      guard_(settings, 8 + max_head_bytes / (16 * 1024)),
       out_(connection.loop().blocks()),
       last_active_ms_(connection.loop().now_ms()) {
   nghttp2_session_callbacks* callbacks;
@@ -119,7 +136,9 @@ Session::Session(net::Connection& connection, Side side, const model::Http2Setti
   // Debian's default (1,000 and 33 a second) ends connections of gRPC clients that cancel a lot; the connection manager
   // counts resets that come too soon.
   nghttp2_option_set_stream_reset_rate_limit(options, 10000, 1000);
-  nghttp2_option_set_max_continuations(options, 8 + max_head_bytes / (16 * 1024));
+  // The guard counts those of heads that are read. nghttp2 counts each part of a frame's head that comes in a read of
+  // its own; its bound is for what it skips.
+  nghttp2_option_set_max_continuations(options, 10000);
   nghttp2_option_set_max_send_header_block_length(options, 16 * 1024 * 1024);
   if (side == Side::kServer) {
     nghttp2_session_server_new3(&session_, callbacks, this, options, session_memory());
@@ -148,7 +167,11 @@ Session::Session(net::Connection& connection, Side side, const model::Http2Setti
 
 Session::~Session() {
   // Streams that nghttp2 still knows are dropped silently: their owners have been told before.
-  while (StreamBase* stream = streams_.pop_front()) delete stream;
+  while (StreamBase* stream = streams_.pop_front()) {
+    cells().dec(stats_.streams_active);
+    stream->drop_pending();
+    delete stream;
+  }
   nghttp2_session_del(session_);
 }
 
@@ -156,6 +179,7 @@ void Session::add(StreamBase& stream, int32_t id) {
   stream.id_ = id;
   streams_.push_back(stream);
   stream_count_++;
+  cells().inc(stats_.streams_active);
   guard_.stream_opened();
 }
 
@@ -174,9 +198,7 @@ bool Session::feed(Bytes data) {
   if (used < 0 && !fault_.empty()) {
     nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
   } else if (used < 0 && fault_.empty()) {
-    fault_ = used == NGHTTP2_ERR_FLOODED                  ? "http2.outbound_control_frames_flood"
-             : used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS ? "http2.too_many_headers"
-                                                          : "http2.protocol_error";
+    break_off(used == NGHTTP2_ERR_FLOODED ? "http2.outbound_control_frames_flood" : "http2.protocol_error");
   }
   if (used < 0) {
     flush();
@@ -190,7 +212,7 @@ bool Session::feed(Bytes data) {
 // Frames that the peer makes us queue and does not read.
 void Session::check_outbound() {
   if (nghttp2_session_get_outbound_queue_size(session_) <= settings_.max_outbound_frames) return;
-  fault_ = "http2.outbound_frames_flood";
+  break_off("http2.outbound_frames_flood");
 }
 
 void Session::flush_later() {
@@ -226,9 +248,24 @@ void Session::flush() {
   if (nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0) end_over({});
 }
 
+// Limits that Envoy counts.
+void Session::break_off(std::string_view fault) {
+  fault_ = fault;
+  const std::pair<std::string_view, stats::Counter> counted[] = {
+      {"http2.inbound_empty_frames_flood", stats_.inbound_empty_frames_flood},
+      {"http2.inbound_priority_frames_flood", stats_.inbound_priority_frames_flood},
+      {"http2.inbound_window_update_frames_flood", stats_.inbound_window_update_frames_flood},
+      {"http2.outbound_frames_flood", stats_.outbound_flood},
+      {"http2.outbound_control_frames_flood", stats_.outbound_control_flood},
+      {"http2.ping_timeout", stats_.keepalive_timeout}};
+  for (const auto& [name, counter] : counted) {
+    if (name == fault) cells().add(counter);
+  }
+}
+
 void Session::end_over(std::string_view fault) {
   if (std::exchange(over_, true)) return;
-  if (!fault.empty()) fault_ = fault;
+  if (!fault.empty()) break_off(fault);
   ping_timer_.cancel();
   on_over();
 }

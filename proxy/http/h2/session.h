@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "proxy/http/h2/codec_stats.h"
 #include "proxy/http/h2/flood_guard.h"
 #include "proxy/http/h2/stream.h"
 #include "proxy/net/connection.h"
@@ -19,7 +20,8 @@ enum class Side : uint8_t { kServer, kClient };
 class Session : private base::TurnTask {
  public:
   // `max_head_bytes`: bounds the CONTINUATION frames of one head. LIFETIME: the settings outlive the session.
-  Session(net::Connection& connection, Side side, const model::Http2Settings& settings, uint32_t max_head_bytes);
+  Session(net::Connection& connection, Side side, const model::Http2Settings& settings, uint32_t max_head_bytes,
+          const CodecStats& stats);
   virtual ~Session();
 
   // False on a connection error; GOAWAY is written.
@@ -37,6 +39,8 @@ class Session : private base::TurnTask {
   nghttp2_session* native() const { return session_; }
   net::Connection& connection() { return connection_; }
   base::BlockPool& blocks() { return connection_.loop().blocks(); }
+  stats::Cells& cells() { return connection_.loop().cells(); }
+  const CodecStats& stats() const { return stats_; }
   size_t stream_count() const { return stream_count_; }
   // The limit that was broken, for RESPONSE_CODE_DETAILS; empty when none was.
   std::string_view fault() const { return fault_; }
@@ -81,6 +85,7 @@ class Session : private base::TurnTask {
   bool full() const { return connection_.write_blocked() || out_.size() >= kMostGathered; }
   void check_outbound();
   void end_over(std::string_view fault);
+  void break_off(std::string_view fault);
   void arm_ping();
   void on_ping_timer();
   void send_ping();
@@ -89,6 +94,7 @@ class Session : private base::TurnTask {
 
   net::Connection& connection_;
   const model::Http2Settings& settings_;
+  const CodecStats stats_;  // a copy: a codec may outlive its pool
   nghttp2_session* session_ = nullptr;
   FloodGuard guard_;
   base::IntrusiveList<StreamBase> streams_;

@@ -25,6 +25,7 @@ void StreamBase::queue(Bytes data, bool end) {
     if (dead_) return;  // that was the end of it
   }
   body_.append(data);
+  if (!data.empty()) count_pending(static_cast<int64_t>(data.size()));
   if (output_blocked()) was_blocked_ = true;
 }
 
@@ -83,7 +84,11 @@ ssize_t StreamBase::read_length(size_t room, uint32_t* flags) {
   return static_cast<ssize_t>(n);
 }
 
+void StreamBase::count_pending(int64_t more) { session_.cells().add(session_.stats().pending_send_bytes, more); }
+
 void StreamBase::move_to(base::Chain& out, size_t size) {
+  size_t pending = std::min(size, body_.size());
+  if (pending > 0) count_pending(-static_cast<int64_t>(pending));
   while (size > 0 && !body_.empty()) {
     Bytes front = body_.front();
     size_t n = std::min(front.size(), size);

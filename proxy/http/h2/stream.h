@@ -56,6 +56,9 @@ class StreamBase : public base::Deferred {
  private:
   ssize_t read_length(size_t room, uint32_t* flags);
   void move_to(base::Chain& out, size_t size);
+  void count_pending(int64_t more);
+  // What waits will not be sent.
+  void drop_pending() { count_pending(-static_cast<int64_t>(body_.size())); }
   void resume();
 
   Bytes borrowed_;    // the caller's, while queue() runs

@@ -46,7 +46,7 @@ void ClientConnection::make_codec() {
   switch (protocol) {
     case PoolProtocol::kHttp2:
       cells.add(stats.cx_http2_total);
-      codec_ = http::h2::make_client_codec(*connection_, owner, pool_.config_->http2, pool_.h1_);
+      codec_ = http::h2::make_client_codec(*connection_, owner, pool_.config_->http2, pool_.h1_, *pool_.h2_stats_);
       break;
     case PoolProtocol::kTcp: codec_ = std::make_unique<http::TunnelCodec>(*connection_, owner); break;
     default:

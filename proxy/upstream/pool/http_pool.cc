@@ -17,6 +17,7 @@ HttpPool::HttpPool(Cluster& cluster, Host& host, PoolKey key)
       host_(host),
       key_(std::move(key)),
       multiplexed_(key_.protocol == PoolProtocol::kHttp2) {
+  if (multiplexed_ || key_.protocol == PoolProtocol::kAuto) h2_stats_ = cluster.http2_stats();
   h1_.max_head_bytes = config_->max_response_head_bytes;
   h1_.limits.max_headers = config_->max_response_headers;
   h1_.options = config_->http1;

@@ -9,6 +9,7 @@
 #include "proxy/base/intrusive_list.h"
 #include "proxy/http/codec.h"
 #include "proxy/http/h1/client_codec.h"
+#include "proxy/http/h2/codec_stats.h"
 #include "proxy/net/connection.h"
 #include "proxy/upstream/dial.h"
 
@@ -80,6 +81,7 @@ class HttpPool final : public base::Deferred {
   Host& host_;
   PoolKey key_;
   http::h1::ClientSettings h1_;
+  std::shared_ptr<const http::h2::CodecStats> h2_stats_;  // where it may speak HTTP/2
   bool retired_ = false;
   bool multiplexed_;  // its connections carry many streams, as far as we know
   uint32_t connections_ = 0;
