@@ -7,22 +7,17 @@
 namespace pinnace::translator {
 namespace {
 
-constexpr Protocol kServerProtocols[] = {Protocol::kHttp,  Protocol::kHttp2, Protocol::kGrpc,
-                                         Protocol::kHttps, Protocol::kTls,   Protocol::kTcp,
-                                         Protocol::kMongo, Protocol::kMysql, Protocol::kRedis};
+constexpr Protocol kServerProtocols[] = {Protocol::kHttp,  Protocol::kHttp2, Protocol::kGrpc, Protocol::kGrpcWeb,
+                                         Protocol::kHttps, Protocol::kTls,   Protocol::kTcp,  Protocol::kMongo,
+                                         Protocol::kMysql, Protocol::kRedis};
 
 Protocol parse_server_protocol(Fields& port) {
   auto word = port.text("protocol");
   auto protocol = parse_protocol(word);
-  // A client that speaks gRPC-Web expects the gateway to convert it.
-  if (protocol == Protocol::kGrpcWeb) {
-    port.problem_at("protocol", "GRPC-WEB: the filter that converts it is not supported yet");
-    return Protocol::kGrpc;
-  }
   if (protocol &&
       std::find(std::begin(kServerProtocols), std::end(kServerProtocols), *protocol) != std::end(kServerProtocols))
     return *protocol;
-  port.problem_at("protocol", word + ": expected HTTP, HTTP2, GRPC, HTTPS, TLS, TCP, MONGO, MYSQL or REDIS");
+  port.problem_at("protocol", word + ": expected HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, MYSQL or REDIS");
   return Protocol::kTcp;
 }
 

@@ -73,13 +73,11 @@ TEST(Parse, protocols_that_cannot_be_honoured_are_refused_by_name) {
     return problems(header("Gateway") + "  selector: {a: b}\n  servers:\n  - {port: {number: 1, name: p, protocol: " +
                     protocol + "}, hosts: ['*']" + rest + "}\n");
   };
-  for (auto good : {"http", "HTTP2", "GRPC", "TCP", "Mongo", "MYSQL", "redis"})
+  for (auto good : {"http", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "Mongo", "MYSQL", "redis"})
     EXPECT_EQ(server(good), Lines{}) << good;
-  EXPECT_EQ(server("GRPC-WEB"),
-            Lines{"7: spec.servers[0].port.protocol: GRPC-WEB: the filter that converts it is not supported yet"});
   for (std::string bad : {"UDP", "HTTP_PROXY", "kafka"})
     EXPECT_EQ(server(bad), Lines{"7: spec.servers[0].port.protocol: " + bad +
-                                 ": expected HTTP, HTTP2, GRPC, HTTPS, TLS, TCP, MONGO, MYSQL or REDIS"});
+                                 ": expected HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, MYSQL or REDIS"});
   EXPECT_EQ(server("HTTP", ", tls: {httpsRedirect: true}"), Lines{});
   EXPECT_EQ(server("HTTP", ", tls: {mode: SIMPLE, credentialName: c}"),
             Lines{"7: spec.servers[0].tls: needs protocol HTTPS or TLS, not HTTP"});

@@ -218,7 +218,7 @@ struct ServerTls {
 struct GatewayServer {
   uint32_t port = 0;
   std::string name;
-  Protocol protocol = Protocol::kTcp;  // not kGrpcWeb, kUdp or kAuto
+  Protocol protocol = Protocol::kTcp;  // not kUdp or kAuto
   std::vector<std::string> hosts;
   bool https_redirect = false;
   std::optional<ServerTls> tls;

@@ -65,14 +65,6 @@ class Check {
     }
   }
 
-  void protocols(const MeshService& service) {
-    for (auto& port : service.ports)
-      if (port.protocol == Protocol::kGrpcWeb)
-        warn(service.file, service.line,
-             fmt::format("{}: port {}: gRPC-Web is carried as HTTP/2; nothing converts it to gRPC yet", service.host,
-                         port.number));
-  }
-
   // What a sidecar of the pod's namespace cannot listen for.
   void shared_addresses(const Pod& pod) {
     auto facts = proxy_facts(state_, pod);
@@ -117,7 +109,6 @@ std::vector<std::string> check(const std::vector<const Object*>& objects, const 
   Check check(state, out);
   check.duplicates(objects);
   for (auto& rule : state.virtual_services()) check.rule(rule);
-  for (auto& service : state.services()) check.protocols(service);
   for (auto& pod : state.pods()) {
     check.gateway_ports(pod);
     check.shared_addresses(pod);

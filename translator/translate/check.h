@@ -1,6 +1,6 @@
 // check(): what is well-formed file by file and still cannot work together: two objects of one name, destinations and
 // subsets that are nowhere, gateways nobody defines, Gateway servers that cannot share a port, services that cannot
-// share an address, gRPC-Web that nothing converts. Lines "file:line: warning: reason", sorted.
+// share an address. Lines "file:line: warning: reason", sorted.
 #pragma once
 
 #include <string>

@@ -71,13 +71,5 @@ TEST(Check, ports_beside_a_protocol_whose_server_speaks_first) {
   EXPECT_EQ(warnings(entry("a.com", "TCP") + entry("b.com", "HTTP") + pod), Lines{});
 }
 
-TEST(Check, grpc_web_that_nothing_converts) {
-  EXPECT_EQ(
-      warnings("{apiVersion: v1, kind: Service, metadata: {name: a, namespace: ns}, spec: {ports: [{name: "
-               "grpc-web-x, port: 80}]}}\n"),
-      Lines{"f:1: warning: a.ns.svc.cluster.local: port 80: gRPC-Web is carried as HTTP/2; nothing converts it to "
-            "gRPC yet"});
-}
-
 }  // namespace
 }  // namespace pinnace::translator

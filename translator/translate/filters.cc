@@ -5,6 +5,7 @@
 #include "envoy/extensions/filters/http/cors/v3/cors.pb.h"
 #include "envoy/extensions/filters/http/fault/v3/fault.pb.h"
 #include "envoy/extensions/filters/http/grpc_stats/v3/config.pb.h"
+#include "envoy/extensions/filters/http/grpc_web/v3/grpc_web.pb.h"
 #include "envoy/extensions/filters/http/router/v3/router.pb.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb.h"
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb.h"
@@ -66,6 +67,8 @@ void add_http_manager(const MeshConfig& config, const HttpOptions& options, Filt
   grpc.set_emit_filter_state(true);
   grpc.mutable_stats_for_all_methods()->set_value(false);
   auto* filters = hcm.mutable_http_filters();
+  if (options.grpc_web)
+    add_filter(filters, "envoy.filters.http.grpc_web", envoy::extensions::filters::http::grpc_web::v3::GrpcWeb());
   add_filter(filters, "envoy.filters.http.grpc_stats", grpc);
   add_filter(filters, "envoy.filters.http.fault", envoy::extensions::filters::http::fault::v3::HTTPFault());
   add_filter(filters, "envoy.filters.http.cors", envoy::extensions::filters::http::cors::v3::Cors());

@@ -25,6 +25,7 @@ struct HttpOptions {
   std::string rds;                                                              // route name, or
   const envoy::config::route::v3::RouteConfiguration* inline_routes = nullptr;  // inbound
   bool http2 = false;                                                           // the service says so
+  bool grpc_web = false;                                                        // clients may speak it
 };
 void add_http_manager(const MeshConfig& config, const HttpOptions& options, FilterChain* chain);
 

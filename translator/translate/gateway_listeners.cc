@@ -57,7 +57,9 @@ std::vector<Listener> gateway_listeners(const MeshState& state, const ProxyFacts
     auto prefix = fmt::format("outbound_0.0.0.0_{}", port.port);
     if (port.plain_http()) {
       auto* chain = listener.add_filter_chains();
-      add_http_manager(config, {HttpRole::kGateway, prefix, fmt::format("http.{}", port.port)}, chain);
+      HttpOptions options{HttpRole::kGateway, prefix, fmt::format("http.{}", port.port)};
+      options.grpc_web = port.bindings[0].server->protocol == Protocol::kGrpcWeb;
+      add_http_manager(config, options, chain);
       set_handshake_limit(chain);
     } else {
       bool tls = false;

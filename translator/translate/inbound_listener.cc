@@ -63,7 +63,8 @@ void add_chains(const MeshState& state, const Target& to, MtlsMode mode, Listene
     if (kind.http) {
       auto routes = inbound_routes(to.cluster, passthrough ? to.port : to.service_port, to.host, !is_grpc(to.protocol));
       auto prefix = passthrough ? std::string(kInboundPassthroughCluster) : fmt::format("inbound_0.0.0.0_{}", to.port);
-      add_http_manager(config, {HttpRole::kInbound, prefix, "", &routes, is_http2(to.protocol)}, chain);
+      bool grpc_web = to.protocol == Protocol::kGrpcWeb;
+      add_http_manager(config, {HttpRole::kInbound, prefix, "", &routes, is_http2(to.protocol), grpc_web}, chain);
     } else {
       add_tcp_proxy(config, to.cluster, chain);
     }

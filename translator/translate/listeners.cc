@@ -55,8 +55,9 @@ FilterChain http_chain(const MeshConfig& config, const OutboundListener& from) {
   FilterChain out;
   out.mutable_filter_chain_match()->set_transport_protocol("raw_buffer");
   for (auto alpn : {"http/1.1", "h2c"}) out.mutable_filter_chain_match()->add_application_protocols(alpn);
-  add_http_manager(config, {HttpRole::kOutbound, fmt::format("outbound_{}_{}", from.address, from.port), from.route},
-                   &out);
+  HttpOptions options{HttpRole::kOutbound, fmt::format("outbound_{}_{}", from.address, from.port), from.route};
+  options.grpc_web = from.grpc_web;
+  add_http_manager(config, options, &out);
   set_handshake_limit(&out);
   return out;
 }

@@ -73,8 +73,9 @@ bool may_share(Protocol there, Protocol coming) {
   return there == coming || (!is_server_first(there) && !is_server_first(coming));
 }
 
-void set_route(OutboundListener& listener, const MeshService& service) {
+void set_route(OutboundListener& listener, const MeshService& service, Protocol protocol) {
   if (!listener.route.empty()) return;
+  listener.grpc_web = protocol == Protocol::kGrpcWeb;
   listener.route_at = listener.chains.size();
   listener.route = std::to_string(listener.port);
   if (listener.address == kAny) return;
@@ -144,7 +145,7 @@ std::vector<OutboundListener> outbound_plan(const MeshState& state, const ProxyF
         if (!http) add_chains(listener, chains_of(state, proxy, service, port, bind, rules));
         if (http || sniffed) {
           listener.protocol = Protocol::kAuto;
-          set_route(listener, service);
+          set_route(listener, service, port.protocol);
         }
       }
     }

@@ -27,6 +27,7 @@ struct OutboundListener {
   std::string route;                             // HTTP chain when set
   size_t route_at = 0;                           // how many of the chains stand before it
   const MeshService* sniffed_service = nullptr;  // the route serves this one alone
+  bool grpc_web = false;                         // the first service of the route speaks it
   std::vector<OutboundChain> chains;             // TCP
   Protocol protocol = Protocol::kAuto;           // of the one that came first; kAuto where an inspector must tell
   std::vector<const MeshService*> left_out;      // could not come to this address

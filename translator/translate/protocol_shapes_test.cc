@@ -91,6 +91,46 @@ TEST_F(ProtocolShapes, inbound_chains_follow_the_protocol) {
                                          "tls,istio-peer-exchange,istio" + tcp, "raw_buffer" + tcp, "tls" + tcp}));
 }
 
+// The names of an HttpConnectionManager's filters.
+Lines http_filters(const FilterChain& chain) {
+  Hcm hcm;
+  Lines out;
+  EXPECT_TRUE(chain.filters(0).typed_config().UnpackTo(&hcm));
+  for (auto& filter : hcm.http_filters()) out.push_back(filter.name().substr(filter.name().rfind('.') + 1));
+  return out;
+}
+
+TEST_F(ProtocolShapes, grpc_web_is_converted_where_the_port_says_so) {
+  for (std::string name : {"http", "http2", "grpc", "grpc-web"}) {
+    SCOPED_TRACE(name);
+    Lines expected = {"grpc_stats", "fault", "cors", "router"};
+    if (name == "grpc-web") expected.insert(expected.begin(), "grpc_web");
+    load_named(name);
+    EXPECT_EQ(http_filters(get<Listener>(Type::kListener, "0.0.0.0_1000").filter_chains(0)), expected);
+    auto inbound = get<Listener>(Type::kListener, "virtualInbound", "server");
+    for (auto& chain : inbound.filter_chains()) {
+      if (chain.filter_chain_match().destination_port().value() != 2000) continue;
+      EXPECT_EQ(http_filters(chain), expected);
+    }
+  }
+}
+
+TEST_F(ProtocolShapes, a_gateway_converts_grpc_web_where_its_server_says_so) {
+  for (auto& [protocol, first] : std::vector<std::pair<std::string, std::string>>{
+           {"HTTP", "grpc_stats"}, {"GRPC", "grpc_stats"}, {"GRPC-WEB", "grpc_web"}}) {
+    SCOPED_TRACE(protocol);
+    load_named(
+        "grpc",
+        "{apiVersion: networking.istio.io/v1, kind: Gateway, metadata: {name: g, namespace: ns}, spec: {selector: "
+        "{app: g}, servers: [{port: {number: 80, name: p, protocol: " +
+            protocol +
+            "}, hosts: ['*']}]}}\n---\n{apiVersion: v1, kind: Pod, metadata: {name: g, namespace: ns, labels: "
+            "{app: g}}, spec: {}, status: {podIP: 10.1.0.3}}\n");
+    auto listener = get<Listener>(Type::kListener, "0.0.0.0_80", "g");
+    EXPECT_EQ(http_filters(listener.filter_chains(0)).front(), first);
+  }
+}
+
 TEST_F(ProtocolShapes, grpc_is_not_retried_by_the_receiver) {
   auto retries = [&] {
     Hcm hcm;

@@ -105,7 +105,7 @@ struct Session::Callbacks {
     session.cells().dec(session.stats_.streams_active);
     stream->drop_pending();
     stream->closed(error_code);
-    session.connection_.loop().destroy_later(std::unique_ptr<base::Deferred>(stream));
+    session.loop_.destroy_later(std::unique_ptr<base::Deferred>(stream));
     return 0;
   }
 };
@@ -113,11 +113,12 @@ struct Session::Callbacks {
 Session::Session(net::Connection& connection, Side side, const model::Http2Settings& settings, uint32_t max_head_bytes,
                  const CodecStats& stats)
     : connection_(connection),
+      loop_(connection.loop()),
       settings_(settings),
       stats_(stats),
       guard_(settings, 8 + max_head_bytes / (16 * 1024)),
-      out_(connection.loop().blocks()),
-      last_active_ms_(connection.loop().now_ms()) {
+      out_(loop_.blocks()),
+      last_active_ms_(loop_.now_ms()) {
   nghttp2_session_callbacks* callbacks;
   nghttp2_session_callbacks_new(&callbacks);
   nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, Callbacks::begin_frame);
@@ -185,12 +186,12 @@ void Session::add(StreamBase& stream, int32_t id) {
 
 void Session::discard(StreamBase& stream) {
   stream.dead_ = true;
-  connection_.loop().destroy_later(std::unique_ptr<base::Deferred>(&stream));
+  loop_.destroy_later(std::unique_ptr<base::Deferred>(&stream));
 }
 
 bool Session::feed(Bytes data) {
   if (over_) return false;
-  last_active_ms_ = connection_.loop().now_ms();
+  last_active_ms_ = loop_.now_ms();
   in_nghttp2_ = true;
   ssize_t used = nghttp2_session_mem_recv(session_, data.data(), data.size());
   in_nghttp2_ = false;
@@ -216,7 +217,7 @@ void Session::check_outbound() {
 }
 
 void Session::flush_later() {
-  if (!linked()) connection_.loop().at_turn_end(*this);
+  if (!linked()) loop_.at_turn_end(*this);
 }
 
 void Session::pump() {
@@ -277,7 +278,7 @@ void Session::unblock_later(StreamBase& stream) {
 }
 
 void Session::note_activity() {
-  uint64_t now = connection_.loop().now_ms();
+  uint64_t now = loop_.now_ms();
   uint64_t idle = settings_.keepalive.idle_ms;
   if (idle > 0 && now - last_active_ms_ >= idle && !ping_sent_) send_ping();
   last_active_ms_ = now;
@@ -290,7 +291,7 @@ void Session::arm_ping() {
     return;
   }
   uint64_t jitter = keepalive.interval_ms * keepalive.jitter_percent / 100;
-  ping_timer_.arm(keepalive.interval_ms + (jitter > 0 ? connection_.loop().rng().below(jitter) : 0));
+  ping_timer_.arm(keepalive.interval_ms + (jitter > 0 ? loop_.rng().below(jitter) : 0));
 }
 
 void Session::send_ping() {

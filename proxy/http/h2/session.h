@@ -38,8 +38,8 @@ class Session : private base::TurnTask {
 
   nghttp2_session* native() const { return session_; }
   net::Connection& connection() { return connection_; }
-  base::BlockPool& blocks() { return connection_.loop().blocks(); }
-  stats::Cells& cells() { return connection_.loop().cells(); }
+  base::BlockPool& blocks() { return loop_.blocks(); }
+  stats::Cells& cells() { return loop_.cells(); }
   const CodecStats& stats() const { return stats_; }
   size_t stream_count() const { return stream_count_; }
   // The limit that was broken, for RESPONSE_CODE_DETAILS; empty when none was.
@@ -93,6 +93,7 @@ class Session : private base::TurnTask {
   static constexpr size_t kMostGathered = 256 * 1024;
 
   net::Connection& connection_;
+  base::EventLoop& loop_;  // at our end the connection may be gone
   const model::Http2Settings& settings_;
   const CodecStats stats_;  // a copy: a codec may outlive its pool
   nghttp2_session* session_ = nullptr;
