@@ -6,7 +6,7 @@ JOBS ?= $(shell nproc)
 PYTHON := $(BUILD)/venv/bin/python
 
 .PHONY: help setup api build test test-unit test-direct test-namespaced test-peer test-captured test-conformance \
-        test-asan tsan \
+        test-asan tsan fuzz fuzz-seeds \
         lint demo bench clean
 
 help: ## this list
@@ -48,13 +48,22 @@ test-conformance: build ## h2spec, and the gRPC interop clients and servers of G
 	@$(PYTHON) tests/support/tools.py
 	$(PYTEST) tests/conformance
 
-test-asan: ## unit and direct tests under AddressSanitizer and UBSan
+test-asan: ## unit and direct tests, and the fuzz targets' seeds, under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory build PRESET=asan
-	@$(MAKE) --no-print-directory test-unit test-direct PRESET=asan
+	@$(MAKE) --no-print-directory test-unit fuzz-seeds test-direct PRESET=asan
 
 tsan: ## unit and direct tests under ThreadSanitizer
 	@$(MAKE) --no-print-directory build PRESET=tsan
 	TSAN_OPTIONS=suppressions=$(abspath tests/tsan.supp) $(MAKE) --no-print-directory test-unit test-direct PRESET=tsan
+
+FUZZ_SECONDS ?= 600
+fuzz: $(BUILD)/fuzz/build.ninja ## libFuzzer over every parser of bytes off the wire, FUZZ_SECONDS (600) each, two at a time
+	@cmake --build --preset fuzz -j $(JOBS) --target fuzz
+	@$(PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+fuzz-seeds: ## only the seeds of those parsers, once each (in ASan's build)
+	@$(MAKE) --no-print-directory build PRESET=asan
+	@$(PYTHON) tests/fuzz/run.py --seeds $(BUILD)/asan/bin
 
 lint: build ## format, layers, headers alone, sizes, clang-tidy on changed files
 	@scripts/lint.py
