@@ -57,6 +57,7 @@ envoy/service/accesslog/v3/als.proto
 envoy/service/discovery/v3/ads.proto
 envoy/service/discovery/v3/discovery.proto
 envoy/service/secret/v3/sds.proto
+envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections.proto
 udpa/type/v1/typed_struct.proto
 xds/type/v3/typed_struct.proto
 """.split()

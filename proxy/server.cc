@@ -12,6 +12,7 @@
 #include "proxy/regex.h"
 #include "xds_client/compile/common.h"
 #include "xds_client/grpc_transport.h"
+#include "xds_client/overload.h"
 
 namespace pinnace {
 
@@ -140,6 +141,8 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_.mutable_node()->set_user_agent_name("pinnace");
   configure_stats(bootstrap);
   read_runtime(bootstrap);
+  uint64_t connections = xds::max_downstream_connections(bootstrap, compile_context_.runtime);
+  if (connections > 0) connection_limit_ = std::make_unique<net::ConnectionLimit>(connections);
   store_.computed_gauge("server.state", [this] { return static_cast<uint64_t>(state()); });
   store_.computed_gauge("server.live", [this] { return uint64_t{live_}; });
   store_.computed_gauge("server.uptime", [this] { return uptime_s(); });
@@ -150,6 +153,7 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
     worker.index = i;
     worker.drain_time_ms = options_.drain_time_s * 1000;
     worker.log_flush_ms = options_.flush_interval_ms;
+    worker.connection_limit = connection_limit_.get();
     worker.post_to = [this](size_t to, std::function<void(listener::ListenerSet&)> work) {
       workers_[to]->post([work = std::move(work)](Worker& other) { work(other.listeners()); });
     };

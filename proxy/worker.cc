@@ -15,6 +15,7 @@ Worker::Worker(stats::Store& store, access_log::SinkThread& sinks, Options optio
   listener::ListenerSetOptions set;
   set.worker = options.index;
   set.drain_time_ms = options.drain_time_ms;
+  set.limit = options.connection_limit;
   set.post_to = std::move(options.post_to);
   listeners_ = std::make_unique<listener::ListenerSet>(context_, std::move(set));
   flush_timer_.init(

@@ -1,5 +1,6 @@
 // Worker: one thread with its event loop, its pools, its listeners. Shares nothing mutable with other workers but what
-// finite circuit breakers need. THREAD: everything but post(), apply() and the constructor runs on its own thread.
+// finite circuit breakers and a finite connection limit need. THREAD: everything but post(), apply() and the
+// constructor runs on its own thread.
 #pragma once
 
 #include <memory>
@@ -16,6 +17,7 @@ class Worker {
     size_t index = 0;
     uint64_t drain_time_ms = 600 * 1000;
     uint64_t log_flush_ms = 1000;
+    net::ConnectionLimit* connection_limit = nullptr;
     std::function<void(size_t worker, std::function<void(listener::ListenerSet&)>)> post_to;
   };
 

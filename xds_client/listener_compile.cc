@@ -94,6 +94,7 @@ model::ListenerStats make_stats(const std::string& address, stats::Store& store)
   s.cx_total = counter("downstream_cx_total");
   s.cx_destroy = counter("downstream_cx_destroy");
   s.cx_overflow = counter("downstream_cx_overflow");
+  s.global_cx_overflow = counter("downstream_global_cx_overflow");
   s.no_filter_chain_match = counter("no_filter_chain_match");
   s.pre_cx_timeout = counter("downstream_pre_cx_timeout");
   s.cx_active = store.gauge(prefix + "downstream_cx_active");
@@ -154,6 +155,7 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   if (proto.connection_balance_config().has_extend_balance()) {
     return error("connection_balance_config.extend_balance: not supported by pinnace");
   }
+  config->ignore_connection_limit = proto.ignore_global_conn_limit() || proto.bypass_overload_manager();
   if (proto.has_tcp_backlog_size()) config->backlog = proto.tcp_backlog_size().value();
   config->accepts_per_event = proto.max_connections_to_accept_per_socket_event().value();
   if (proto.has_per_connection_buffer_limit_bytes())

@@ -9,6 +9,7 @@
 #include "proxy/filter/worker_context.h"
 #include "proxy/model/listener.h"
 #include "proxy/net/connection.h"
+#include "proxy/net/connection_limit.h"
 
 namespace pinnace::filter {
 
@@ -30,6 +31,7 @@ struct Accepted {
   base::Address direct_remote;         // the socket's peer, where the PROXY protocol named another client; else kNone
   std::string server_name;             // SNI as the inspector saw it
   SessionOwner* owner = nullptr;
+  net::ConnectionSlot slot;
 };
 
 // One downstream connection with its chain. THREAD: its worker's. LIFETIME: in its owner's list until it calls

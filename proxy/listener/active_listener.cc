@@ -37,7 +37,9 @@ class ActiveListener::Socket final : public base::EventHandler {
         if (errno == EINTR || errno == ECONNABORTED) continue;
         return out_of_descriptors(errno);
       }
-      if (!listener_.hand_over(fd, remote)) listener_.take(fd, remote, {});
+      net::ConnectionSlot slot;
+      if (!listener_.admit(fd, slot)) continue;
+      if (!listener_.hand_over(fd, remote, slot)) listener_.take(fd, remote, {}, std::move(slot));
     }
   }
 
@@ -146,8 +148,20 @@ void ActiveListener::close_sessions() {
   for (auto* session : doomed) session->close();
 }
 
+bool ActiveListener::admit(int fd, net::ConnectionSlot& slot) {
+  net::ConnectionLimit* limit = set_.options().limit;
+  if (!limit || config_->ignore_connection_limit) return true;
+  if (limit->take()) {
+    slot = net::ConnectionSlot(*limit);
+    return true;
+  }
+  loop().cells().add(config_->stats.global_cx_overflow);
+  ::close(fd);
+  return false;
+}
+
 // With few connections SO_REUSEPORT leaves workers idle; an accepted socket may move before its first byte.
-bool ActiveListener::hand_over(int fd, const Address& remote) {
+bool ActiveListener::hand_over(int fd, const Address& remote, net::ConnectionSlot& slot) {
   constexpr uint32_t kFew = 64;
   size_t self = set_.options().worker;
   size_t workers = sockets_->workers();
@@ -165,21 +179,25 @@ bool ActiveListener::hand_over(int fd, const Address& remote) {
   }
   if (best == self) return false;
   std::string name = config_->name;
-  set_.options().post_to(best, [name, fd, remote](ListenerSet& other) { other.adopt(name, fd, remote); });
+  auto held = std::make_shared<net::ConnectionSlot>(std::move(slot));
+  set_.options().post_to(
+      best, [name, fd, remote, held](ListenerSet& other) { other.adopt(name, fd, remote, std::move(*held)); });
   return true;
 }
 
-void ActiveListener::take(int fd, const Address& remote, const Address& destination) {
+void ActiveListener::take(int fd, const Address& remote, const Address& destination, net::ConnectionSlot slot) {
   if (config_->use_original_dst && destination.kind() == Address::Kind::kNone) {
     Address original;
     if (net::original_destination(fd, original)) {
-      if (ActiveListener* owner = set_.by_destination(original, this)) return owner->take(fd, remote, original);
-      auto* pending = new PendingConnection(*this, fd, remote, original);
+      if (ActiveListener* owner = set_.by_destination(original, this)) {
+        return owner->take(fd, remote, original, std::move(slot));
+      }
+      auto* pending = new PendingConnection(*this, fd, remote, original, std::move(slot));
       pending_.push_back(*pending);
       return pending->start();
     }
   }
-  auto* pending = new PendingConnection(*this, fd, remote, destination);
+  auto* pending = new PendingConnection(*this, fd, remote, destination, std::move(slot));
   pending_.push_back(*pending);
   loop().cells().inc(config_->stats.pre_cx_active);
   pending->start();
@@ -199,7 +217,8 @@ base::LocalRef<model::FilterChain> ActiveListener::pin(const std::shared_ptr<con
   return chains_.back();
 }
 
-void ActiveListener::start_session(PendingConnection&, int fd, const route::ConnectionFacts& facts, bool redirected) {
+void ActiveListener::start_session(PendingConnection& pending, int fd, const route::ConnectionFacts& facts,
+                                   bool redirected) {
   const auto& chain = config_->index->find(facts);
   if (!chain) {
     loop().cells().add(config_->stats.no_filter_chain_match);
@@ -235,6 +254,7 @@ void ActiveListener::start_session(PendingConnection&, int fd, const route::Conn
   accepted.direct_remote = facts.direct_source;
   accepted.server_name = facts.server_name;
   accepted.owner = this;
+  accepted.slot = pending.release_slot();
   loop().cells().add(config_->stats.cx_total);
   loop().cells().inc(config_->stats.cx_active);
   if (sockets_) sockets_->load(set_.options().worker).fetch_add(1, std::memory_order_relaxed);

@@ -28,7 +28,7 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
 
   // A connection for this listener, accepted here, on another worker or by another listener (use_original_dst).
   // `destination` is kNone unless it was redirected.
-  void take(int fd, const base::Address& remote, const base::Address& destination);
+  void take(int fd, const base::Address& remote, const base::Address& destination, net::ConnectionSlot slot);
   // Its listener filters are through.
   void start_session(PendingConnection& pending, int fd, const route::ConnectionFacts& facts, bool redirected);
   void pending_ended(PendingConnection& pending);
@@ -38,7 +38,9 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
   class Socket;
 
   void open_sockets();
-  bool hand_over(int fd, const base::Address& remote);
+  // False: it is over the limit and was closed.
+  bool admit(int fd, net::ConnectionSlot& slot);
+  bool hand_over(int fd, const base::Address& remote, net::ConnectionSlot& slot);
   void maybe_finish();
   std::vector<filter::Session*> all_sessions();
   base::LocalRef<model::FilterChain> pin(const std::shared_ptr<const model::FilterChain>& chain);

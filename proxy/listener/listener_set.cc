@@ -71,13 +71,13 @@ ActiveListener* ListenerSet::by_destination(const base::Address& destination, co
   return found == by_address_.end() || found->second == except ? nullptr : found->second;
 }
 
-void ListenerSet::adopt(const std::string& listener, int fd, const base::Address& remote) {
+void ListenerSet::adopt(const std::string& listener, int fd, const base::Address& remote, net::ConnectionSlot slot) {
   auto found = listeners_.find(listener);
   if (found == listeners_.end()) {
     ::close(fd);
     return;
   }
-  found->second->take(fd, remote, {});
+  found->second->take(fd, remote, {}, std::move(slot));
 }
 
 }  // namespace pinnace::listener

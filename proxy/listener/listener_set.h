@@ -21,6 +21,7 @@ class ListenerSet;
 struct ListenerSetOptions {
   size_t worker = 0;
   uint64_t drain_time_ms = 600 * 1000;  // --drain-time-s
+  net::ConnectionLimit* limit = nullptr;
   // Runs work on another worker's thread (balancing). May be empty with one worker.
   std::function<void(size_t worker, std::function<void(ListenerSet&)>)> post_to;
 };
@@ -40,7 +41,7 @@ class ListenerSet {
   // The listener a redirected connection belongs to: exact address, then the wildcard with its port; nullptr: none.
   ActiveListener* by_destination(const base::Address& destination, const ActiveListener* except) const;
   // A connection that another worker accepted for the listener of that name.
-  void adopt(const std::string& listener, int fd, const base::Address& remote);
+  void adopt(const std::string& listener, int fd, const base::Address& remote, net::ConnectionSlot slot);
 
   filter::WorkerContext& context() { return context_; }
   const ListenerSetOptions& options() const { return options_; }

@@ -15,10 +15,11 @@ using filters::listener::Inspection;
 using model::ListenerFilterKind;
 
 PendingConnection::PendingConnection(ActiveListener& listener, int fd, const base::Address& remote,
-                                     const base::Address& destination)
+                                     const base::Address& destination, net::ConnectionSlot slot)
     : listener_(listener),
       config_(listener.config_ptr()),
       fd_(fd),
+      slot_(std::move(slot)),
       redirected_(destination.kind() != base::Address::Kind::kNone) {
   facts_.source = remote;
   facts_.destination = redirected_ ? destination : net::socket_name(fd);

@@ -9,7 +9,8 @@ namespace pinnace::listener {
 
 class PendingConnection final : public base::EventHandler, public base::Deferred {
  public:
-  PendingConnection(ActiveListener& listener, int fd, const base::Address& remote, const base::Address& destination);
+  PendingConnection(ActiveListener& listener, int fd, const base::Address& remote, const base::Address& destination,
+                    net::ConnectionSlot slot);
   ~PendingConnection() override;
 
   // Runs the filters as far as the bytes that are there allow. May end this object.
@@ -18,6 +19,7 @@ class PendingConnection final : public base::EventHandler, public base::Deferred
   void abandon();
   // The socket, which is no longer ours.
   int release_fd();
+  net::ConnectionSlot release_slot() { return std::move(slot_); }
 
  private:
   void run();
@@ -33,6 +35,7 @@ class PendingConnection final : public base::EventHandler, public base::Deferred
   ActiveListener& listener_;
   model::ListenerPtr config_;
   int fd_;
+  net::ConnectionSlot slot_;
   route::ConnectionFacts facts_;
   bool redirected_;
   size_t at_ = 0;  // the filter that waits

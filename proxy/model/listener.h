@@ -97,6 +97,7 @@ struct ListenerConfig {
   bool ipv4_compat = false;
   bool reuse_port = true;
   bool exact_balance = false;
+  bool ignore_connection_limit = false;
   uint32_t backlog = 4096;
   uint32_t accepts_per_event = 0;  // max_connections_to_accept_per_socket_event; 0: no limit
   uint32_t buffer_limit = 1024 * 1024;

@@ -250,3 +250,13 @@ def test_a_proxy_started_without_control_plane_comes_up_when_it_does(lab, delta)
     ads.start()
     proxy.wait_ready()
     assert lab.client(port).get("/").text == "origin"
+
+
+def test_an_upgrade_with_filters_of_its_own_is_refused_by_name(lab):
+    ads, port = lab.ads(), free_port()
+    whole(lab, ads, lab.origin(), port)
+    start(lab, ads).wait_ready()
+    own = [{"upgrade_type": "websocket", "filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": c.ROUTER}}]}]
+    ads.set("listener", c.listener("own", free_port(), c.hcm(rds="r", upgrade_configs=own)))
+    message = ads.wait("listener")
+    assert message and "upgrade_configs[websocket]: filters: not supported by pinnace" in message, message

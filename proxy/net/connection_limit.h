@@ -1,0 +1,46 @@
+// ConnectionLimit: how many client connections the process bears at a time, over all listeners and workers:
+// DownstreamConnectionsConfig.max_active_downstream_connections, or the runtime key
+// overload.global_downstream_max_connections. ConnectionSlot: one of them, given back when it is destroyed.
+// THREAD: any; only where a finite limit is set. LIFETIME: the limit outlives its slots.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+namespace pinnace::net {
+
+class ConnectionLimit {
+ public:
+  explicit ConnectionLimit(uint64_t most) : most_(most) {}
+  bool take() {
+    if (count_.fetch_add(1, std::memory_order_relaxed) < most_) return true;
+    give();
+    return false;
+  }
+  void give() { count_.fetch_sub(1, std::memory_order_relaxed); }
+
+ private:
+  const uint64_t most_;
+  std::atomic<uint64_t> count_{0};
+};
+
+class ConnectionSlot {
+ public:
+  ConnectionSlot() = default;  // of a connection that is not counted
+  // REQUIRES: take() was true.
+  explicit ConnectionSlot(ConnectionLimit& limit) : limit_(&limit) {}
+  ConnectionSlot(ConnectionSlot&& other) noexcept : limit_(std::exchange(other.limit_, nullptr)) {}
+  ConnectionSlot& operator=(ConnectionSlot&& other) noexcept {
+    std::swap(limit_, other.limit_);
+    return *this;
+  }
+  ~ConnectionSlot() {
+    if (limit_) limit_->give();
+  }
+
+ private:
+  ConnectionLimit* limit_ = nullptr;
+};
+
+}  // namespace pinnace::net
