@@ -73,10 +73,11 @@ def test_an_exempt_listener_is_neither_limited_nor_counted(lab, exempt):
 
 def test_connections_that_were_never_served_give_their_places_back(lab):
     proxy = made(lab, MONITOR)
-    for _ in range(10):
+    prefix = f"listener.127.0.0.1_{proxy.port}.downstream_cx_"
+    for count in range(3, 31, 3):
         for client in [RawClient(proxy.port) for _ in range(3)]:
             client.close()
-        eventually(lambda: proxy.stat(f"listener.127.0.0.1_{proxy.port}.downstream_cx_active") == 0)
+        eventually(lambda: proxy.stat(prefix + "total") == count and proxy.stat(prefix + "active") == 0)
     assert all(served(lab.client(proxy.port)) for _ in range(3))
 
 

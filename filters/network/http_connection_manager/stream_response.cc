@@ -125,8 +125,7 @@ void Stream::end() {
     cells.add(stats.rq_code_class[std::min<size_t>(info_.response_code / 100, 5)]);
     cells.record(stats.rq_time, (info_.end_ns - info_.start_ns) / 1000000);
   }
-  // A refused request has a head worth logging when its framing, and not its head, was what was wrong.
-  access_log::Entry entry{info_, head_seen_ || !request_.path.empty() ? &request_ : nullptr, response_, false};
+  access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, false};
   for (const auto& logger : settings().access_logs) logger->log(entry, worker().logs);
   session_.stream_ended(*this);
 }

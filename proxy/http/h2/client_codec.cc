@@ -71,11 +71,12 @@ class H2ClientCodec final : public ClientCodec, public Session {
     return *new ClientStream(*this, *this, receiver);
   }
   uint32_t max_streams() const override {
+    if (broken_) return 0;
     uint32_t theirs = nghttp2_session_get_remote_settings(native(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     return std::min(own_limit_, theirs);
   }
-  // Once broken there are none: the owner closes the connection whatever nghttp2 still keeps of them.
-  uint32_t streams() const override { return broken_ ? 0 : static_cast<uint32_t>(stream_count()) + starting_; }
+  // Once they are dropped there are none: the owner closes the connection whatever nghttp2 still keeps of them.
+  uint32_t streams() const override { return dropped_ ? 0 : static_cast<uint32_t>(stream_count()) + starting_; }
   void receive(Bytes data) override {
     if (!feed(data)) broken(ResetReason::kProtocolError, limit_broken());
   }
@@ -109,6 +110,11 @@ class H2ClientCodec final : public ClientCodec, public Session {
     if (!s->receiver_ || !s->head_) return 0;
     if (!s->collected_.admit(name, value, limits_)) {
       cells().add(stats().header_overflow);
+      // What is left of an endless head would take later streams with it.
+      if ((frame.hd.flags & NGHTTP2_FLAG_END_HEADERS) == 0) {
+        draining_ = true;
+        owner_.on_draining();
+      }
       return s->give_up_as_reset();
     }
     HeaderMap& headers = s->final_head_ ? s->receiver_->response_trailers() : s->head_->headers;
@@ -161,6 +167,7 @@ class H2ClientCodec final : public ClientCodec, public Session {
     if (std::exchange(broken_, true)) return;
     draining_ = true;
     each([&](StreamBase& stream) { static_cast<ClientStream&>(stream).drop(reason, detail); });
+    dropped_ = true;
     owner_.on_draining();
   }
 
@@ -170,6 +177,7 @@ class H2ClientCodec final : public ClientCodec, public Session {
   uint32_t starting_ = 0;  // handed out, not yet sent
   bool draining_ = false;
   bool broken_ = false;
+  bool dropped_ = false;  // every stream was told
 };
 
 void ClientStream::send_request(const RequestHead& head, bool end_stream) {
