@@ -91,7 +91,7 @@ def test_answers_that_nobody_reads_end_the_connection(lab):
                     for at in range(1, 100000, 100))
     entry = attack.log_of("/flood")
     assert (entry["flags"], entry["details"]) == ("DPE", "http2.outbound_frames_flood")
-    attack.stays_bounded(cpu=4, kib=32 * 1024)
+    attack.stays_bounded(cpu=4, kib=26 * 1024 + attack.proxy.rss_allowance_kib())
 
 
 def resets(count, first=0):
@@ -150,7 +150,7 @@ def test_resets_that_the_proxy_is_made_to_send_end_the_connection(lab, kind):
     assert entry["flags"] == "DPE" and entry["details"] not in ("http2.remote_reset", "downstream_remote_disconnect")
     origin.wait_connections(lambda n: n <= 1)  # the requests upstream are given up
     assert attack.proxy.stat("cluster.origin.upstream_rq_active") == 0
-    attack.stays_bounded(kib=16 * 1024)
+    attack.stays_bounded(kib=10 * 1024 + attack.proxy.rss_allowance_kib())
 
 
 @pytest.mark.parametrize("kind", MADE)
