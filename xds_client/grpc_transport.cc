@@ -161,6 +161,7 @@ std::unique_ptr<Transport> GrpcTransportFactory::open(const std::string& cluster
     arguments.SetMaxReceiveMessageSize(-1);  // istiod's pushes have no bound of their own
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);  // how long one attempt may take; gRPC's own is 20 s
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 300000);
     auto target = targets_.find(cluster);
     channel = grpc::CreateCustomChannel(target == targets_.end() ? "unix:/nonexistent" : target->second,
