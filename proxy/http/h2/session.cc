@@ -320,6 +320,13 @@ void append_fields(const HeaderMap& headers, std::vector<nghttp2_nv>& out) {
       case HeaderId::kProxyConnection:
       case HeaderId::kUpgrade:
       case HeaderId::kHost: break;
+      // Seldom the same twice: in the HPACK table (RFC 7541 6.2.3) they would drive out what comes again.
+      case HeaderId::kRequestId:
+      case HeaderId::kGrpcTimeout:
+      case HeaderId::kEnvoyUpstreamServiceTime:
+        out.push_back(field(header.name, header.value));
+        out.back().flags = NGHTTP2_NV_FLAG_NO_INDEX;
+        break;
       default: out.push_back(field(header.name, header.value));
     }
   }
