@@ -123,12 +123,13 @@ def agree(pair, *arguments, **how):
     assert ours == envoy
 
 
+# As text, Envoy never ends an answer that is gRPC-Web's already: it waits for a frame without the trailers' flag.
+ENDLESS = [(kind, "web") for kind, sent in REQUESTS.items() if sent[1] and TEXT in sent[1]]
+
+
 @pytest.mark.parametrize("call", [over_h1, over_h2])
-@pytest.mark.parametrize("request_kind", REQUESTS)
-@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("request_kind, answer", [(k, a) for k in REQUESTS for a in ANSWERS if (k, a) not in ENDLESS])
 def test_envoy_and_pinnace_agree(pair, call, request_kind, answer):
-    if answer == "web" and REQUESTS[request_kind][1] and TEXT in REQUESTS[request_kind][1]:
-        pytest.skip("Envoy never ends the answer: it waits for a frame without the trailers' flag")
     agree(pair, call, "/s.S/" + answer.replace(" ", ""), *REQUESTS[request_kind])
 
 
@@ -150,3 +151,11 @@ def test_they_have_counted_the_same(pair):
         return sorted(proxy.admin("/stats?filter=^cluster[.][a-z]*[.]grpc").text.splitlines())
     (envoy, _), (ours, _) = pair[1]
     eventually(lambda: counted(ours) == counted(envoy) and counted(ours), 3)
+
+
+@pytest.mark.parametrize("call", [over_h1, over_h2])
+@pytest.mark.parametrize("request_kind, answer", ENDLESS)
+def test_pinnace_ends_where_envoy_does_not(pair, call, request_kind, answer):
+    lab, (_, ours) = pair
+    (status, _, body, *_), _ = ask(lab, ours, call, "/s.S/" + answer.replace(" ", ""), *REQUESTS[request_kind])
+    assert status == 200 and base64.b64decode(body)
