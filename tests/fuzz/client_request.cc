@@ -78,7 +78,8 @@ void ClientRequest::on_response(http::ResponseHead& head, bool end_stream) {
   check(head.headers.byte_size() <= side_.settings_.max_head_bytes, "a head has so many bytes");
   story().head += describe(head);
   if (end_stream) return response_ended();
-  check(!http::bodiless(head.status, head_.method == "HEAD") || head.status == 101 ||
+  bool tunnel = head_.wants_tunnel() && http::opens_tunnel(!head_.upgrade.empty(), head.status);
+  check(tunnel || !http::bodiless(head.status, head_.method == "HEAD") ||
             side_.codec_->protocol() == http::Protocol::kHttp2,
         "what has no body ends with its head");
 }
