@@ -78,8 +78,8 @@ void ClientRequest::on_response(http::ResponseHead& head, bool end_stream) {
   check(head.headers.byte_size() <= side_.settings_.max_head_bytes, "a head has so many bytes");
   story().head += describe(head);
   if (end_stream) return response_ended();
-  bool tunnel = head_.wants_tunnel() && http::opens_tunnel(!head_.upgrade.empty(), head.status);
-  check(tunnel || !http::bodiless(head.status, head_.method == "HEAD") ||
+  tunnel_ = head_.wants_tunnel() && http::opens_tunnel(!head_.upgrade.empty(), head.status);
+  check(tunnel_ || !http::bodiless(head.status, head_.method == "HEAD") ||
             side_.codec_->protocol() == http::Protocol::kHttp2,
         "what has no body ends with its head");
 }
@@ -90,8 +90,9 @@ void ClientRequest::on_data(Bytes data, bool end_stream) {
   if (!end_stream) return;
   const http::ResponseHead& head = heads_.back();
   std::string_view length = head.headers.get(HeaderId::kContentLength);
+  if (tunnel_) return response_ended();
   if (http::bodiless(head.status, head_.method == "HEAD")) {
-    check(story().body.empty() || head.status == 101, "no body where there is none");
+    check(story().body.empty(), "no body where there is none");
   } else if (!length.empty() && !head_.wants_tunnel()) {
     check(std::stoull(std::string(length)) == story().body.size(), "all of the body and no more");
   }

@@ -41,6 +41,7 @@ class ClientRequest final : public http::ResponseReceiver, public base::Deferred
   http::RequestHead head_;
   std::deque<http::ResponseHead> heads_;
   http::HeaderMap trailers_, request_trailers_;
+  bool tunnel_ = false;
   bool head_seen_ = false, sent_ = false, ended_ = false, due_ = false;
 };
 
