@@ -118,21 +118,6 @@ void put_time(std::string& out, uint64_t wall_ns) {
   out += 'Z';
 }
 
-// A view without data: the field is absent. An empty one is there and prints as nothing.
-std::string_view request_value(const RequestHead& head, std::string_view name) {
-  if (name.empty()) return {};
-  if (name[0] == ':') {
-    if (name == ":method") return head.method;
-    if (name == ":path") return head.path;
-    if (name == ":authority") return head.authority;
-    if (name == ":scheme") return head.scheme;
-    return {};
-  }
-  if (name == "host") return head.authority;
-  const http::Header* field = head.headers.find(name);
-  return field ? std::string_view(field->value.data() ? field->value : "") : std::string_view();
-}
-
 void put_header(std::string& out, std::string_view value, const size_t* length) {
   if (value.data() == nullptr) {
     out += '-';
@@ -149,12 +134,44 @@ std::string lower(std::string_view text) {
 
 }  // namespace
 
+Format::Name Format::Name::of(std::string_view name) {
+  std::string text = lower(name);
+  Kind kind = Kind::kField;
+  if (text == ":method") kind = Kind::kMethod;
+  else if (text == ":path") kind = Kind::kPath;
+  else if (text == ":authority" || text == "host") kind = Kind::kAuthority;
+  else if (text == ":scheme") kind = Kind::kScheme;
+  else if (text.empty() || text[0] == ':') kind = Kind::kNone;
+  return {kind, http::header_id(text), text};
+}
+
+std::string_view Format::Name::in(const RequestHead& head) const {
+  switch (kind) {
+    case Kind::kNone: break;
+    case Kind::kField: return in(head.headers);
+    case Kind::kMethod: return head.method;
+    case Kind::kPath: return head.path;
+    case Kind::kAuthority: return head.authority;
+    case Kind::kScheme: return head.scheme;
+  }
+  return {};
+}
+
+std::string_view Format::Name::in(const http::HeaderMap& fields) const {
+  auto there = [](std::string_view value) { return value.data() ? value : std::string_view(""); };
+  if (id != http::HeaderId::kOther) return fields.has(id) ? there(fields.get(id)) : std::string_view();
+  for (const http::Header& field : fields) {
+    if (field.id == id && field.name == text) return there(field.value);
+  }
+  return {};
+}
+
 Result<Format> Format::compile(std::string_view text) {
   Format format;
   std::string literal;
   auto flush = [&] {
     if (literal.empty()) return;
-    format.items_.push_back({Op::kLiteral, std::move(literal), {}, 0});
+    format.items_.push_back({Op::kLiteral, std::move(literal), {}, {}});
     literal.clear();
   };
   while (!text.empty()) {
@@ -243,8 +260,8 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
     return error("'" + std::string(argument) + "' in %" + std::string(name) + "% is no header name");
   }
   size_t question = argument.find('?');
-  item.text = lower(argument.substr(0, question));
-  if (question != std::string_view::npos) item.alternative = lower(argument.substr(question + 1));
+  item.name = Name::of(argument.substr(0, question));
+  if (question != std::string_view::npos) item.alternative = Name::of(argument.substr(question + 1));
   return item;
 }
 
@@ -266,13 +283,12 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
     case Op::kRequestHeader: {
       std::string_view value;
       if (entry.request) {
-        value = request_value(*entry.request, item.text);
-        if (value.data() == nullptr && !item.alternative.empty())
-          value = request_value(*entry.request, item.alternative);
+        value = item.name.in(*entry.request);
+        if (value.data() == nullptr) value = item.alternative.in(*entry.request);
       }
       put_header(out, value, item.has_length ? &item.max_length : nullptr);
       // ENVOY: x-forwarded-for is one list, on however many lines it came.
-      if (entry.request && item.text == "x-forwarded-for" && !item.has_length) {
+      if (entry.request && item.name.id == http::HeaderId::kForwardedFor && !item.has_length) {
         bool first = true;
         for (const auto& field : entry.request->headers) {
           if (field.id != http::HeaderId::kForwardedFor || std::exchange(first, false)) continue;
@@ -283,10 +299,13 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
       return;
     }
     case Op::kResponseHeader: {
-      const http::Header* field = entry.response ? entry.response->headers.find(item.text) : nullptr;
-      if (!field && entry.response && !item.alternative.empty()) field = entry.response->headers.find(item.alternative);
-      return put_header(out, field ? std::string_view(field->value.data() ? field->value : "") : std::string_view(),
-                        item.has_length ? &item.max_length : nullptr);
+      std::string_view value;
+      if (entry.response) {
+        value = item.name.in(entry.response->headers);
+        if (value.data() == nullptr && item.alternative.kind != Name::Kind::kNone)
+          value = item.alternative.in(entry.response->headers);
+      }
+      return put_header(out, value, item.has_length ? &item.max_length : nullptr);
     }
     case Op::kProtocol: return put_text(out, info.protocol);
     case Op::kResponseCode: return put_number(out, info.response_code);

@@ -58,11 +58,24 @@ class Format {
     kTlsVersion,
     kTlsCipher,
   };
+  // A header name, looked up once.
+  struct Name {
+    enum class Kind : uint8_t { kNone, kField, kMethod, kPath, kAuthority, kScheme };
+    Kind kind = Kind::kNone;
+    http::HeaderId id = http::HeaderId::kOther;
+    std::string text;
+
+    static Name of(std::string_view name);
+    // Views without data: the field is absent. An empty one is there and prints as nothing.
+    std::string_view in(const http::RequestHead& head) const;
+    std::string_view in(const http::HeaderMap& fields) const;
+  };
   struct Item {
     Op op = Op::kLiteral;
-    std::string text;         // literal, or header name
-    std::string alternative;  // REQ(A?B)
-    size_t max_length = 0;    // :N
+    std::string text;  // literal
+    Name name;
+    Name alternative;       // REQ(A?B)
+    size_t max_length = 0;  // :N
     bool has_length = false;
   };
 
