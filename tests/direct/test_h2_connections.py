@@ -14,6 +14,21 @@ KEEPALIVE = {"connection_keepalive": {"interval": "0.2s", "timeout": "0.2s", "in
 
 # PINGs (RFC 9113 6.7)
 
+def read_pings(reader, send, pings, answer):
+    """Until the connection ends: keeps what PINGs said, answers them when told to, and SETTINGS always."""
+    try:
+        while True:
+            kind, flags, _, payload = h2.read_frame(reader)
+            if kind == h2.PING and not flags & 1:
+                pings.append(payload)
+                if answer:
+                    send(h2.frame(h2.PING, 1, 0, payload))
+            elif kind == h2.SETTINGS and not flags & 1:
+                send(h2.frame(h2.SETTINGS, 1))
+    except (Closed, OSError):
+        pass
+
+
 def client_of(lab, answers_pings, path="/hang"):
     """A client with a request under way; whether it answers PINGs is asked for."""
     origin = lab.origin().on("/hang", lambda x: x.hang())
@@ -23,17 +38,8 @@ def client_of(lab, answers_pings, path="/hang"):
     pings = []
 
     def run():
-        try:
-            while True:
-                kind, flags, stream, payload = h2.read_frame(client.reader)
-                if kind == h2.PING and not flags & 1:
-                    pings.append(payload)
-                    if answers_pings:
-                        client.send(h2.frame(h2.PING, 1, 0, payload))
-                elif kind == h2.SETTINGS and not flags & 1:
-                    client.send(h2.frame(h2.SETTINGS, 1))
-        except (Closed, OSError):
-            over.set()
+        read_pings(client.reader, client.send, pings, answers_pings)
+        over.set()
     over = threading.Event()
     threading.Thread(target=run, daemon=True).start()
     return proxy, pings, over
@@ -59,17 +65,8 @@ def test_an_upstream_is_asked_whether_it_is_there(lab, answers):
         reader = Reader(sock)
         reader.exactly(len(h2.PREFACE))
         sock.sendall(h2.frame(h2.SETTINGS))
-        try:
-            while True:
-                kind, flags, stream, payload = h2.read_frame(reader)
-                if kind == h2.PING and not flags & 1:
-                    pings.append(payload)
-                    if answers:
-                        sock.sendall(h2.frame(h2.PING, 1, 0, payload))
-                elif kind == h2.SETTINGS and not flags & 1:
-                    sock.sendall(h2.frame(h2.SETTINGS, 1))
-        except (Closed, OSError):
-            over.set()
+        read_pings(reader, sock.sendall, pings, answers)
+        over.set()
     origin = lab.origin(raw=speak)
     proxy = lab.http(c.cluster("origin", origin.port, typed_extension_protocol_options=c.http2(KEEPALIVE)))
     client = lab.client(proxy.port).send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")
