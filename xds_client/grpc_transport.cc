@@ -54,10 +54,12 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
     // The stream waits for the connection, but not for ever: a control plane that is away is tried again with back-off.
     stub_.PrepareBidiStreamingCall(&context_, method, grpc::StubOptions(), this);
     StartRead(&incoming_);
+    AddHold();  // send() comes from outside gRPC's reactions: without a hold it could meet a stream that is gone
     StartCall();
   }
   void send(std::string message) {
     std::lock_guard lock(mutex_);
+    if (over_) return;  // on_closed is on its way
     outgoing_.push_back(std::move(message));
     if (!writing_) write_next();
   }
@@ -71,16 +73,21 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   }
 
   void OnReadDone(bool ok) override {
-    if (!ok) return;  // OnDone follows
+    if (!ok) {
+      over();
+      RemoveHold();  // OnDone follows
+      return;
+    }
     post([message = bytes_of(incoming_)](Transport::Events& events) mutable {
       if (events.on_message) events.on_message(std::move(message));
     });
     StartRead(&incoming_);
   }
   void OnWriteDone(bool ok) override {
+    if (!ok) return over();
     std::lock_guard lock(mutex_);
     writing_ = false;
-    if (ok && !outgoing_.empty()) write_next();
+    if (!over_ && !outgoing_.empty()) write_next();
   }
   void OnDone(const grpc::Status& status) override {
     std::string why = status.ok()
@@ -109,6 +116,11 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
       work(events);
     });
   }
+  // From here on no write may begin.
+  void over() {
+    std::lock_guard lock(mutex_);
+    over_ = true;
+  }
   void write_next() {
     grpc::Slice slice(outgoing_.front());
     buffer_ = grpc::ByteBuffer(&slice, 1);
@@ -124,6 +136,7 @@ class Call final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBu
   Transport::Events events_;          // guarded by mutex_
   std::deque<std::string> outgoing_;  // guarded by mutex_
   bool writing_ = false;              // guarded by mutex_
+  bool over_ = false;                 // guarded by mutex_
   bool abandoned_ = false;            // guarded by mutex_
   grpc::ByteBuffer incoming_, buffer_;
   std::shared_ptr<Call> self_;
