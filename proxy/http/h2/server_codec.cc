@@ -4,6 +4,7 @@
 
 #include "proxy/base/recycled.h"
 #include "proxy/http/authority.h"
+#include "proxy/http/h2/ended_streams.h"
 #include "proxy/http/h2/head_collector.h"
 #include "proxy/http/h2/session.h"
 
@@ -100,7 +101,11 @@ class H2ServerCodec final : public ServerCodec, public Session {
 
   Protocol protocol() const override { return Protocol::kHttp2; }
   void receive(Bytes data) override {
-    if (!feed(data)) fail(ResetReason::kProtocolError, fault());
+    size_t obeys = ended_.admit(data);
+    if (!feed(data.first(obeys))) return fail(ResetReason::kProtocolError, fault());
+    if (obeys == data.size()) return;
+    nghttp2_session_terminate_session(native(), NGHTTP2_STREAM_CLOSED);
+    flush_later();
   }
   void receive_eof() override { connection_lost("downstream_remote_disconnect"); }
   void connection_lost(std::string_view detail) override { fail(ResetReason::kPeerClosed, detail); }
@@ -222,6 +227,7 @@ class H2ServerCodec final : public ServerCodec, public Session {
 
   Owner& owner_;
   const HeadLimits limits_;
+  EndedStreams ended_;
   bool draining_ = false;
   bool finished_ = false;
 };

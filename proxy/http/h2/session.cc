@@ -140,6 +140,7 @@ Session::Session(net::Connection& connection, Side side, const model::Http2Setti
   // The guard counts those of heads that are read. nghttp2 counts each part of a frame's head that comes in a read of
   // its own; its bound is for what it skips.
   nghttp2_option_set_max_continuations(options, 10000);
+  nghttp2_option_set_no_closed_streams(options, 1);  // EndedStreams knows what matters of them
   nghttp2_option_set_max_send_header_block_length(options, 16 * 1024 * 1024);
   if (side == Side::kServer) {
     nghttp2_session_server_new3(&session_, callbacks, this, options, session_memory());
