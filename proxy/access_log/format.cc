@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstring>
 #include <iterator>
 #include <utility>
 
@@ -23,7 +24,7 @@ namespace {
 void put_number(std::string& out, uint64_t value) {
   char digits[20];
   auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
-  out.append(digits, end);
+  out.append(digits, static_cast<size_t>(end - digits));
 }
 
 // A value from a peer cannot break a line or its quotes.
@@ -33,8 +34,20 @@ constexpr auto kPlain = [] {
   return table;
 }();
 
+// Whether all eight bytes are kPlain. May say false where a byte beyond ASCII follows one that is not.
+bool all_plain(const char* eight) {
+  static constexpr uint64_t kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
+  uint64_t bytes;
+  std::memcpy(&bytes, eight, sizeof bytes);
+  auto zero = [](uint64_t x) { return (x - kOnes) & ~x; };  // its high bits: a byte is 0
+  uint64_t control = (bytes - kOnes * 0x20) & ~bytes;
+  uint64_t found = control | zero(bytes ^ kOnes * '"') | zero(bytes ^ kOnes * '\\') | zero(bytes ^ kOnes * 0x7f);
+  return (found & kHighs) == 0;
+}
+
 void put_escaped(std::string& out, std::string_view value) {
   size_t plain = 0;
+  while (value.size() - plain >= 8 && all_plain(value.data() + plain)) plain += 8;
   while (plain < value.size() && kPlain[static_cast<unsigned char>(value[plain])]) plain++;
   out += value.substr(0, plain);
   for (char c : value.substr(plain)) {
@@ -83,13 +96,15 @@ void put_list(std::string& out, const std::vector<std::string>* values) {
 void put_address(std::string& out, const base::Address& address) {
   using Kind = base::Address::Kind;
   if (address.kind() == Kind::kIpv4) {  // the usual case, without a temporary
-    const auto& b = address.bytes();
-    for (int i = 0; i < 4; i++) {
-      if (i > 0) out += '.';
-      put_number(out, b[static_cast<size_t>(i)]);
+    char text[sizeof "255.255.255.255:65535"];
+    char* at = text;
+    for (size_t i = 0; i < 4; i++) {
+      if (i > 0) *at++ = '.';
+      at = std::to_chars(at, std::end(text), address.bytes()[i]).ptr;
     }
-    out += ':';
-    put_number(out, address.port());
+    *at++ = ':';
+    at = std::to_chars(at, std::end(text), address.port()).ptr;
+    out.append(text, static_cast<size_t>(at - text));
   } else if (address.kind() == Kind::kNone) {
     out += '-';
   } else {
@@ -100,22 +115,20 @@ void put_address(std::string& out, const base::Address& address) {
 // "2026-11-22T12:00:00.123Z"; the second is formatted once and kept.
 void put_time(std::string& out, uint64_t wall_ns) {
   thread_local uint64_t last_second = 0;
-  thread_local char text[24] = {};
+  thread_local char text[sizeof "2026-11-22T12:00:00.123Z"] = {};
   uint64_t second = wall_ns / 1000000000;
   if (second != last_second) {
     last_second = second;
     auto when = static_cast<time_t>(second);
     tm utc{};
     gmtime_r(&when, &utc);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S.000Z", &utc);
   }
-  out += text;
   uint64_t ms = wall_ns / 1000000 % 1000;
-  out += '.';
-  out += static_cast<char>('0' + ms / 100);
-  out += static_cast<char>('0' + ms / 10 % 10);
-  out += static_cast<char>('0' + ms % 10);
-  out += 'Z';
+  text[20] = static_cast<char>('0' + ms / 100);
+  text[21] = static_cast<char>('0' + ms / 10 % 10);
+  text[22] = static_cast<char>('0' + ms % 10);
+  out.append(text, sizeof text - 1);
 }
 
 void put_header(std::string& out, std::string_view value, const size_t* length) {

@@ -235,6 +235,24 @@ TEST(FormatTest, lets_no_value_of_a_peer_break_out_of_its_quotes) {
   EXPECT_EQ(line("\"%REQ(D):4%\""), "\"123\\\"\"");
 }
 
+TEST(FormatTest, escapes_every_byte_wherever_it_stands) {
+  for (int byte = 1; byte < 256; byte++) {
+    char c = static_cast<char>(byte);
+    char hex[5];
+    snprintf(hex, sizeof hex, "\\x%02x", byte);
+    std::string escaped = byte < 0x20 || byte == 0x7f ? hex
+                          : c == '"' || c == '\\'     ? std::string{'\\', c}
+                                                      : std::string{c};
+    for (size_t before = 0; before < 18; before++) {
+      Line line;
+      std::string left(before, 'l'), right(17 - before, '\xe9');
+      std::string value = left + c + right;
+      line.request.path = value;
+      EXPECT_EQ(line("%REQ(:PATH)%"), left + escaped + right) << byte;
+    }
+  }
+}
+
 TEST(FormatTest, refuses_what_envoy_refuses) {
   for (const char* text : {"%NOSUCH%",
                            "%REQ%",
