@@ -49,8 +49,7 @@ void expect_refused(const std::string& text, const std::string& last) {
 
 TEST(EndedStreams, WholeRequestsAndCancellationsPass) {
   expect_all(kPreface + frame(kHeaders, kEndHeaders | kEndStream, 1, 20) + frame(kHeaders, kEndHeaders, 3, 300) +
-             frame(kData, 0, 3, 700) + frame(kReset, 0, 1, 4) + frame(kData, kEndStream, 3, 0) +
-             frame(kPing, 0, 0, 8));
+             frame(kData, 0, 3, 700) + frame(kReset, 0, 1, 4) + frame(kData, kEndStream, 3, 0) + frame(kPing, 0, 0, 8));
 }
 
 TEST(EndedStreams, TrailersAndContinuationsPass) {
