@@ -343,12 +343,15 @@ class H2Exchange:
         self.peer.send(rst(self.stream, code))
 
 
-def speak(sock, origin):
-    """A `raw` function for Origin: HTTP/2 with the origin's scripts by path (CONNECT has none: the default), each on its own thread."""
+def speak(sock, origin, streams=1000):
+    """A `raw` function for Origin: HTTP/2 with the origin's scripts by path (CONNECT has none: the default), each on its own thread.
+
+    streams: SETTINGS_MAX_CONCURRENT_STREAMS.
+    """
     reader = Reader(sock)
     assert reader.exactly(len(PREFACE)) == PREFACE
     peer, open_streams = Peer(sock, reader), {}
-    peer.send(settings((4, (1 << 31) - 1), (3, 1000), (8, 1)) + peer.open_windows())
+    peer.send(settings((4, (1 << 31) - 1), (3, streams), (8, 1)) + peer.open_windows())
     while True:
         kind, stream = peer.step()
         side = peer.side(stream)
