@@ -8,6 +8,7 @@
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb.h"
 #include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb.h"
+#include "filters/http/compressor/compile.h"
 #include "filters/http/grpc_stats/compile.h"
 #include "filters/http/grpc_web/grpc_web.h"
 #include "filters/http/router/compile.h"
@@ -43,6 +44,7 @@ struct HttpEntry {
 };
 constexpr HttpEntry kHttpFilters[] = {
     {"envoy.extensions.filters.http.router.v3.Router", router::compile},
+    {"envoy.extensions.filters.http.compressor.v3.Compressor", compressor::compile},
     {"envoy.extensions.filters.http.cors.v3.Cors", inert_cors},
     {"envoy.extensions.filters.http.fault.v3.HTTPFault", inert_fault},
     {"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", grpc_stats::compile},

@@ -1,13 +1,14 @@
 // The HTTP filter contract. A filter's Config is compiled once and shared; its HttpFilter lives in the stream's arena
 // for one request. Requests pass the filters in order, responses in reverse. Returning kHold stops the request there
 // until the filter calls resume(); a reply ends it, and passes the filters as a response too. A filter may put other
-// bytes in the place of `data`; they live until it is called again. After on_destroy() nothing calls a filter and it
-// calls nothing. THREAD: the stream's worker.
+// bytes in the place of `data`; writes borrow them until the turn ends (EventLoop::turn_memory(), flush_writes()).
+// After on_destroy() nothing calls a filter and it calls nothing. THREAD: the stream's worker.
 #pragma once
 
 #include <memory>
 #include <new>
 
+#include "proxy/filter/filter_state.h"
 #include "proxy/filter/worker_context.h"
 #include "proxy/http/codec.h"
 #include "proxy/http/stream_info.h"
@@ -36,6 +37,7 @@ class HttpStream {
   virtual base::Arena& arena() = 0;
   virtual http::RequestHead& request() = 0;
   virtual http::StreamInfo& info() = 0;
+  virtual FilterState& state() = 0;
   virtual const model::Route* route() = 0;
   virtual const net::Connection& downstream() = 0;
   // Where iptables took the connection from, else where it came in.
@@ -61,6 +63,12 @@ class HttpStream {
   ~HttpStream() = default;
 };
 
+// Bytes that a filter has left when the response's trailers come.
+struct Tail {
+  http::Bytes before;   // the body's last, ahead of the trailers
+  http::Bytes instead;  // they end the response in the place of the trailers
+};
+
 class HttpFilter {
  public:
   virtual ~HttpFilter() = default;
@@ -71,8 +79,7 @@ class HttpFilter {
   virtual Next on_response_head(http::ResponseHead& /*head*/, bool /*end_stream*/) { return Next::kContinue; }
   // kHold: these bytes go no further, whatever becomes of them. Not with end_stream.
   virtual Next on_response_data(http::Bytes& /*data*/, bool /*end_stream*/) { return Next::kContinue; }
-  // `instead`: bytes that end the response in the place of the trailers.
-  virtual void on_response_trailers(http::HeaderMap& /*trailers*/, http::Bytes& /*instead*/) {}
+  virtual void on_response_trailers(http::HeaderMap& /*trailers*/, Tail& /*tail*/) {}
   // The client takes more of the response again.
   virtual void on_response_writable() {}
   // The stream ends: by completion, reset or reply.

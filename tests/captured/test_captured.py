@@ -1,7 +1,6 @@
 """A real istiod's pushes are accepted whole, over delta and state-of-the-world ADS.
 
-Istio's own filters are taken out of the pushes, and the compressor filters out of the bootstrap: pinnace does not have
-either yet and says so by name.
+Istio's own filters are taken out of the pushes: pinnace does not have them yet and says so by name.
 """
 
 import json
@@ -18,37 +17,24 @@ CAPTURES = [
 ]
 
 
-@pytest.fixture
-def bootstrap(istiod, tmp_path):
-    content = json.loads((istiod / "bootstrap.json").read_text())
-    for listener in content["static_resources"]["listeners"]:
-        for chain in listener["filter_chains"]:
-            for filter in chain["filters"]:
-                config = filter["typed_config"]
-                config["http_filters"] = [f for f in config["http_filters"] if "compressor" not in f["name"]]
-    path = tmp_path / "bootstrap.json"
-    path.write_text(json.dumps(content))
-    return path
-
-
-def replay(istiod, bootstrap, capture, *more):
+def replay(istiod, capture, *more):
     pinnace = os.environ.get("PINNACE_BIN", "build/release/bin/pinnace")
     run = subprocess.run(
-        [sys.executable, istiod / "replay.py", pinnace, istiod / capture, "--strip", "--bootstrap", bootstrap, *more],
+        [sys.executable, istiod / "replay.py", pinnace, istiod / capture, "--strip", *more],
         capture_output=True, text=True, timeout=60)
     return json.loads(run.stdout)
 
 
 @pytest.mark.parametrize("mode", ["delta", "sotw"])
 @pytest.mark.parametrize("capture", CAPTURES)
-def test_a_captured_push_is_accepted_whole(istiod, bootstrap, capture, mode):
-    result = replay(istiod, bootstrap, capture, *(["--sotw"] if mode == "sotw" else []))
+def test_a_captured_push_is_accepted_whole(istiod, capture, mode):
+    result = replay(istiod, capture, *(["--sotw"] if mode == "sotw" else []))
     assert result["ok"], json.dumps(result, indent=1)
     assert result["rss_mb"] <= 30, "resident memory in a mesh of this size"
 
 
-def test_what_is_not_supported_is_refused_by_name_and_the_rest_serves(istiod, bootstrap):
-    result = replay(istiod, bootstrap, "canary/productpage-v1-0")
+def test_what_is_not_supported_is_refused_by_name_and_the_rest_serves(istiod):
+    result = replay(istiod, "canary/productpage-v1-0")
     assert result["live_s"] is not None
     refused = "\n".join(n for kind in result["xds"].values() for n in kind["nack"])
     for name in ("outlier_detection", "ring_hash_lb_config", "maglev_lb_config", "hash_policy", "typed_per_filter_config"):

@@ -202,6 +202,7 @@ def test_an_upstream_that_resets_and_goes_away_leaks_nothing(lab):
     for _ in range(CYCLES):
         assert client.get("/gone").status == 503
         origin.requests.clear()
+        origin.tls_errors.clear()
     assert proxy.rss_kib() - before < 1024
     assert proxy.stat("cluster.origin.upstream_rq_active") == 0
     eventually(lambda: proxy.stat("cluster.origin.upstream_cx_active") <= 1, what="the connections to be closed")

@@ -39,6 +39,8 @@ struct Context {
   TlsRegistry& tls;
   // Runtime keys of the bootstrap's static layers that change how a resource is compiled.
   std::map<std::string, std::string> runtime;
+  // Of the connection manager whose filters are being compiled: their stats are named with it.
+  std::string stat_prefix = {};
 };
 
 // ERRORS: names the first field of `message` that is set and not in `known`: what pinnace does not do it refuses.

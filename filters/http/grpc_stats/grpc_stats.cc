@@ -68,7 +68,7 @@ Next GrpcStats::on_response_data(http::Bytes& data, bool) {
   return Next::kContinue;
 }
 
-void GrpcStats::on_response_trailers(http::HeaderMap& trailers, http::Bytes&) { answered(trailers, true); }
+void GrpcStats::on_response_trailers(http::HeaderMap& trailers, filter::Tail&) { answered(trailers, true); }
 
 void GrpcStats::answered(const http::HeaderMap& fields, bool end_stream) {
   upstream::Cluster* to = cluster();

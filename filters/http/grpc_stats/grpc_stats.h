@@ -37,7 +37,7 @@ class GrpcStats final : public filter::HttpFilter {
   void on_request_trailers(http::HeaderMap& trailers) override;
   filter::Next on_response_head(http::ResponseHead& head, bool end_stream) override;
   filter::Next on_response_data(http::Bytes& data, bool end_stream) override;
-  void on_response_trailers(http::HeaderMap& trailers, http::Bytes& instead) override;
+  void on_response_trailers(http::HeaderMap& trailers, filter::Tail& tail) override;
 
  private:
   // nullptr: the request is no gRPC call, or its cluster is not known.

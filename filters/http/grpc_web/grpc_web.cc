@@ -114,7 +114,7 @@ Next GrpcWeb::on_response_data(http::Bytes& data, bool end_stream) {
   return Next::kContinue;
 }
 
-void GrpcWeb::on_response_trailers(http::HeaderMap& trailers, http::Bytes& instead) {
+void GrpcWeb::on_response_trailers(http::HeaderMap& trailers, filter::Tail& tail) {
   if (!web_) return;
   count(trailers);
   if (foreign_) return finish_foreign();
@@ -131,12 +131,12 @@ void GrpcWeb::on_response_trailers(http::HeaderMap& trailers, http::Bytes& inste
     put(field.value);
     put("\r\n");
   }
-  instead = {frame, at};
+  tail.instead = {frame, at};
   if (!text_answer_) return;
   auto* out = stream_.arena().take_array<uint8_t>(Base64Encoder::most(size + 5) + 4);
   uint8_t* end = encoder_.pad(out);  // of a message that was cut short
-  end = encoder_.pad(encoder_.add(instead, end));
-  instead = {out, end};
+  end = encoder_.pad(encoder_.add(tail.instead, end));
+  tail.instead = {out, end};
 }
 
 void GrpcWeb::finish_foreign() {

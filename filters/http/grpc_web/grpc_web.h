@@ -26,7 +26,7 @@ class GrpcWeb final : public filter::HttpFilter {
   void on_request_data(http::Bytes& data, bool end_stream) override;
   filter::Next on_response_head(http::ResponseHead& head, bool end_stream) override;
   filter::Next on_response_data(http::Bytes& data, bool end_stream) override;
-  void on_response_trailers(http::HeaderMap& trailers, http::Bytes& instead) override;
+  void on_response_trailers(http::HeaderMap& trailers, filter::Tail& tail) override;
 
  private:
   static constexpr size_t kMostMessage = 16 * 1024;  // ENVOY

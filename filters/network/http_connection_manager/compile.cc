@@ -225,6 +225,7 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
   if (!options) return options.error();
   auto route = routes(proto, settings, context);
   if (!route) return route.error();
+  context.stat_prefix = settings.stat_prefix;
   auto http_filters = filters(proto, settings, context);
   if (!http_filters) return http_filters.error();
   auto logs = compile::access_logs(proto.access_log(), context);

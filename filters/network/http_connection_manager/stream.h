@@ -40,6 +40,7 @@ class Stream final : public base::Deferred,
   // filter::HttpStream
   filter::WorkerContext& worker() override;
   http::StreamInfo& info() override { return info_; }
+  filter::FilterState& state() override { return state_; }
   const model::Route* route() override { return route_; }
   const net::Connection& downstream() override;
   const base::Address& destination() override;
@@ -71,6 +72,7 @@ class Stream final : public base::Deferred,
   void deliver_held();
   // On from the filter before `from`; a filter may hold the head back.
   void pass_head(size_t from, bool end_stream);
+  void pass_data(size_t from, http::Bytes data, bool end_stream);
   void touch();
   void on_timeout(std::string_view details, uint16_t status, http::Flag flag);
   void request_done();
@@ -86,6 +88,7 @@ class Stream final : public base::Deferred,
   http::ResponseHead* response_ = nullptr;
   http::HeaderMap* trailers_ = nullptr;
   http::StreamInfo info_;
+  filter::FilterState state_;
   filter::RouteConfigRef routes_;
   const model::Route* route_ = nullptr;
   filter::HttpFilter** filters_ = nullptr;

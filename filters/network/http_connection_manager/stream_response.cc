@@ -72,7 +72,11 @@ void Stream::pass_head(size_t from, bool end_stream) {
 void Stream::send_response_data(http::Bytes data, bool end_stream) {
   if (ended_ || !sender_) return;
   touch();
-  for (size_t i = filter_count_; i-- > 0 && !filters_done_;) {
+  pass_data(filter_count_, data, end_stream);
+}
+
+void Stream::pass_data(size_t from, http::Bytes data, bool end_stream) {
+  for (size_t i = from; i-- > 0 && !filters_done_;) {
     if (filters_[i]->on_response_data(data, end_stream) == filter::Next::kHold) return;
     if (head_at_ == i) pass_head(i, false);
   }
@@ -87,24 +91,17 @@ void Stream::send_response_data(http::Bytes data, bool end_stream) {
 void Stream::send_response_trailers(http::HeaderMap& trailers) {
   if (ended_ || !sender_) return;
   mutate_trailers(trailers);
-  http::Bytes instead;
   for (size_t i = filter_count_; i-- > 0 && !filters_done_;) {
-    if (instead.empty()) {
-      filters_[i]->on_response_trailers(trailers, instead);
-    } else {
-      filters_[i]->on_response_data(instead, true);
-    }
+    filter::Tail tail;
+    filters_[i]->on_response_trailers(trailers, tail);
     if (head_at_ == i) pass_head(i, false);
+    if (!tail.before.empty()) pass_data(i, tail.before, false);
+    if (!tail.instead.empty()) return pass_data(i, tail.instead, true);
   }
   if (ended_) return;
-  info_.bytes_sent += instead.size();
   http::ResponseSender* sender = sender_;
   response_done();
-  if (instead.empty()) {
-    sender->send_trailers(trailers);
-  } else {
-    sender->send_data(instead, true);
-  }
+  sender->send_trailers(trailers);
   maybe_end();
 }
 

@@ -1,0 +1,14 @@
+// envoy.extensions.filters.http.compressor.v3.Compressor. THREAD: the compile thread.
+#pragma once
+
+#include <google/protobuf/any.pb.h>
+
+#include "proxy/filter/http_filter.h"
+#include "xds_client/compile/context.h"
+
+namespace pinnace::filters::compressor {
+
+Result<std::shared_ptr<const filter::HttpFilterConfig>> compile(const google::protobuf::Any& any,
+                                                                compile::Context& context);
+
+}  // namespace pinnace::filters::compressor
