@@ -25,7 +25,7 @@ class Run:
     """One target at work."""
 
     def __init__(self, target, seconds):
-        self.target, self.started = target, time.monotonic()
+        self.target, self.started, self.ended = target, time.monotonic(), None
         self.log = BUILD / f"fuzz/{target}.log"
         corpus = BUILD / f"fuzz/corpus/{target}"
         corpus.mkdir(parents=True, exist_ok=True)
@@ -48,8 +48,14 @@ class Run:
         print(f"  {self.target}: {time.monotonic() - self.started:.0f} s, {executions} executions, coverage {coverage}, "
               f"corpus {corpus}", flush=True)
 
+    def is_over(self):
+        if self.process.poll() is None:
+            return False
+        self.ended = self.ended or time.monotonic()
+        return True
+
     def row(self):
-        seconds = time.monotonic() - self.started
+        seconds = self.ended - self.started
         executions, coverage, corpus, _ = self.figures()
         verdict = "clean" if self.process.returncode == 0 else f"FINDING, see {self.log.relative_to(BUILD.parent)}"
         return [self.target, executions, round(executions / seconds), coverage, corpus, f"{seconds:.0f} s", verdict]
@@ -68,7 +74,7 @@ def fuzz(targets, seconds):
                 told = time.monotonic()
                 for run in running:
                     run.progress()
-            done += [run for run in running if run.process.poll() is not None]
+            done += [run for run in running if run.is_over()]
             running = [run for run in running if run not in done]
     finally:
         for run in running:
