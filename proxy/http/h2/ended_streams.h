@@ -44,13 +44,14 @@ class EndedStreams {
 
  private:
   static constexpr size_t kHead = 9, kPreface = 24;
+  static constexpr uint32_t kLargest = 16384;  // RFC 9113 4.2: a larger frame is nghttp2's to refuse
 
   // False for a message's frame on a stream that ended.
   bool read(const uint8_t* head) {
     static constexpr uint8_t kData = 0, kHeaders = 1, kReset = 3, kEndStream = 1;
     skip_ = uint32_t{head[0]} << 16 | uint32_t{head[1]} << 8 | head[2];
     uint8_t type = head[3];
-    if (type != kData && type != kHeaders && type != kReset) return true;
+    if (skip_ > kLargest || (type != kData && type != kHeaders && type != kReset)) return true;
     uint32_t id = (uint32_t{head[5]} << 24 | uint32_t{head[6]} << 16 | uint32_t{head[7]} << 8 | head[8]) & 0x7fffffff;
     if (id == 0) return true;  // nghttp2 refuses it
     if (type != kReset) {

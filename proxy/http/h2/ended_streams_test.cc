@@ -78,6 +78,11 @@ TEST(EndedStreams, OnlyTheLastAreRemembered) {
   expect_refused(requests, frame(kData, 0, 3, 1));
 }
 
+TEST(EndedStreams, AFrameThatIsTooLargeIsRefusedForItsSize) {
+  std::string text = kPreface + frame(kHeaders, kEndStream, 1, 1) + frame(kData, 0, 1, 16385);
+  EXPECT_EQ(admitted(text, text.size()), text.size());
+}
+
 TEST(EndedStreams, StreamZeroIsNotAmongThem) {
   expect_all(kPreface + frame(kHeaders, kEndStream, 1, 1) + frame(kData, 0, 0, 1));
 }
