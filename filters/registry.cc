@@ -8,19 +8,22 @@
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb.h"
 #include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb.h"
+#include "filters/http/alpn/compile.h"
 #include "filters/http/compressor/compile.h"
 #include "filters/http/grpc_stats/compile.h"
 #include "filters/http/grpc_web/grpc_web.h"
+#include "filters/http/peer_metadata/compile.h"
 #include "filters/http/router/compile.h"
 #include "filters/network/http_connection_manager/compile.h"
+#include "filters/network/metadata_exchange/compile.h"
 #include "filters/network/tcp_proxy/compile.h"
+#include "xds_client/compile/typed_struct.h"
 
 namespace pinnace::filters {
 namespace {
 
 using google::protobuf::Any;
 using HttpFilterPtr = std::shared_ptr<const filter::HttpFilterConfig>;
-using NetworkFilterPtr = std::shared_ptr<const filter::NetworkFilterConfig>;
 
 // A filter that acts only on per-route configuration (cors) or on fields that must be empty (fault) is inert here:
 // routes with such configuration are refused where they are compiled.
@@ -49,15 +52,32 @@ constexpr HttpEntry kHttpFilters[] = {
     {"envoy.extensions.filters.http.fault.v3.HTTPFault", inert_fault},
     {"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", grpc_stats::compile},
     {"envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", compile_grpc_web},
+    {"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig", alpn::compile},
+    {"io.istio.http.peer_metadata.Config", peer_metadata::compile},
 };
+
+template <auto Compile>
+Result<NetworkFilter> terminal(const Any& any, Context& context) {
+  auto compiled = Compile(any, context);
+  if (!compiled) return compiled.error();
+  return NetworkFilter{.terminal = std::move(*compiled), .prologue = nullptr};
+}
+
+template <auto Compile>
+Result<NetworkFilter> prologue(const Any& any, Context& context) {
+  auto compiled = Compile(any, context);
+  if (!compiled) return compiled.error();
+  return NetworkFilter{.terminal = nullptr, .prologue = std::move(*compiled)};
+}
 
 struct NetworkEntry {
   const char* type;
-  Result<NetworkFilterPtr> (*compile)(const Any&, Context&);
+  Result<NetworkFilter> (*compile)(const Any&, Context&);
 };
 constexpr NetworkEntry kNetworkFilters[] = {
-    {"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", hcm::compile},
-    {"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", tcp_proxy::compile},
+    {"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", terminal<hcm::compile>},
+    {"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", terminal<tcp_proxy::compile>},
+    {"envoy.tcp.metadataexchange.config.MetadataExchange", prologue<metadata_exchange::compile>},
 };
 
 struct ListenerEntry {
@@ -130,17 +150,21 @@ Result<model::ListenerPredicate> predicate(
 }  // namespace
 
 Result<HttpFilterPtr> compile_http_filter(const std::string& name, const Any& config, Context& context) {
-  auto entry = find(kHttpFilters, config);
-  if (entry == std::end(kHttpFilters)) return unknown("HTTP filter", name, config);
-  auto compiled = entry->compile(config, context);
+  auto plain = compile::unwrap(config);
+  if (!plain) return compile::in("HTTP filter '" + name + "'", plain.error());
+  auto entry = find(kHttpFilters, *plain);
+  if (entry == std::end(kHttpFilters)) return unknown("HTTP filter", name, *plain);
+  auto compiled = entry->compile(*plain, context);
   if (!compiled) return compile::in("HTTP filter '" + name + "'", compiled.error());
   return compiled;
 }
 
-Result<NetworkFilterPtr> compile_network_filter(const std::string& name, const Any& config, Context& context) {
-  auto entry = find(kNetworkFilters, config);
-  if (entry == std::end(kNetworkFilters)) return unknown("network filter", name, config);
-  auto compiled = entry->compile(config, context);
+Result<NetworkFilter> compile_network_filter(const std::string& name, const Any& config, Context& context) {
+  auto plain = compile::unwrap(config);
+  if (!plain) return compile::in("network filter '" + name + "'", plain.error());
+  auto entry = find(kNetworkFilters, *plain);
+  if (entry == std::end(kNetworkFilters)) return unknown("network filter", name, *plain);
+  auto compiled = entry->compile(*plain, context);
   if (!compiled) return compile::in("network filter '" + name + "'", compiled.error());
   return compiled;
 }

@@ -20,10 +20,13 @@ using compile::Context;
 Result<std::shared_ptr<const filter::HttpFilterConfig>> compile_http_filter(const std::string& name,
                                                                             const google::protobuf::Any& config,
                                                                             Context& context);
-// The terminal filter of a chain.
-Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile_network_filter(const std::string& name,
-                                                                                  const google::protobuf::Any& config,
-                                                                                  Context& context);
+// One of a chain's: the terminal one, or what another adds to its connections.
+struct NetworkFilter {
+  std::shared_ptr<const filter::NetworkFilterConfig> terminal;
+  std::shared_ptr<const net::PrologueConfig> prologue;
+};
+Result<NetworkFilter> compile_network_filter(const std::string& name, const google::protobuf::Any& config,
+                                             Context& context);
 Result<model::ListenerFilterConfig> compile_listener_filter(const envoy::config::listener::v3::ListenerFilter& proto);
 
 }  // namespace pinnace::filters

@@ -25,7 +25,10 @@ int64_t wall_seconds() {
 }  // namespace
 
 Server::Server(Options options)
-    : options_(std::move(options)), started_s_(wall_seconds()), signals_(control_), drain_timer_(control_) {
+    : options_(std::move(options)),
+      started_s_(wall_seconds()),
+      signals_(control_, SIGTERM, SIGINT, SIGUSR1),
+      drain_timer_(control_) {
   if (options_.concurrency == 0) options_.concurrency = std::max(1u, std::thread::hardware_concurrency());
   signal(SIGPIPE, SIG_IGN);
 }
@@ -140,6 +143,7 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_ = bootstrap;
   bootstrap_.mutable_node()->set_user_agent_name("pinnace");
   configure_stats(bootstrap);
+  compile_context_.node = bootstrap.node();
   read_runtime(bootstrap);
   uint64_t connections = xds::max_downstream_connections(bootstrap, compile_context_.runtime);
   if (connections > 0) connection_limit_ = std::make_unique<net::ConnectionLimit>(connections);
@@ -295,9 +299,6 @@ void Server::wait_for_signals() {
 }
 
 int Server::run() {
-  signals_.add(SIGTERM);
-  signals_.add(SIGINT);
-  signals_.add(SIGUSR1);
   wait_for_signals();
   auto work = boost::asio::make_work_guard(control_);
   control_.run();

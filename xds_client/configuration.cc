@@ -1,5 +1,6 @@
 #include "xds_client/configuration.h"
 
+#include "xds_client/cluster_compile.h"
 #include "xds_client/compile/cluster.h"
 
 namespace pinnace::xds {
@@ -45,7 +46,7 @@ Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap&
   const auto& resources = bootstrap.static_resources();
   for (int i = 0; i < resources.clusters_size(); i++) {
     const auto& proto = resources.clusters(i);
-    auto compiled = compile::cluster(proto, context_);
+    auto compiled = compile_cluster(proto, context_);
     if (!compiled) return error("static_resources.clusters[" + proto.name() + "]: " + compiled.error().message);
     Resource resource;
     resource.name = proto.name();

@@ -4,6 +4,7 @@
 
 #include "envoy/config/route/v3/route.pb.h"
 #include "proxy/base/log.h"
+#include "xds_client/cluster_compile.h"
 #include "xds_client/compile/route.h"
 #include "xds_client/configuration.h"
 
@@ -62,7 +63,7 @@ void Configuration::apply_clusters(Batch batch) {
       envoy::config::cluster::v3::Cluster proto;
       item.undecodable = !resource.body.UnpackTo(&proto);
       item.name = proto.name();
-      if (!item.undecodable) item.compiled = compile::cluster(proto, context_);
+      if (!item.undecodable) item.compiled = compile_cluster(proto, context_);
       items->push_back(std::move(item));
     }
     boost::asio::post(control_, [this, batch = std::move(batch), items] {

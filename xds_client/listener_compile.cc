@@ -51,6 +51,19 @@ Result<model::FilterChainMatch> chain_match(const pb::FilterChainMatch& proto) {
   return out;
 }
 
+Result<bool> network_filters(const pb::FilterChain& proto, model::FilterChain& out, Context& context) {
+  for (const auto& filter : proto.filters()) {
+    if (out.filter) return error("filters: '" + filter.name() + "' comes after the terminal filter");
+    auto compiled = filters::compile_network_filter(filter.name(), filter.typed_config(), context);
+    if (!compiled) return compiled.error();
+    if (compiled->prologue && out.prologue) return error("filters: more than one that speaks first");
+    if (compiled->prologue) out.prologue = std::move(compiled->prologue);
+    if (compiled->terminal) out.filter = std::move(compiled->terminal);
+  }
+  if (!out.filter) return error("filters: no terminal filter");
+  return true;
+}
+
 Result<ChainPtr> filter_chain(const pb::FilterChain& proto, const model::ListenerConfig* previous, Context& context) {
   uint64_t hash = content_hash(proto);
   if (previous) {
@@ -72,16 +85,9 @@ Result<ChainPtr> filter_chain(const pb::FilterChain& proto, const model::Listene
   if (!tls) return tls.error();
   chain->tls = *tls;
   chain->handshake_timeout_ms = milliseconds(proto.transport_socket_connect_timeout());
-  for (const auto& filter : proto.filters()) {
-    auto compiled = filters::compile_network_filter(filter.name(), filter.typed_config(), context);
-    if (!compiled) return compiled.error();
-    chain->filters.push_back(std::move(*compiled));
-  }
-  if (chain->filters.size() != 1) {
-    return error(chain->filters.empty() ? "filters: empty"
-                                        : "filters: only one (terminal) network filter is supported yet");
-  }
-  if (chain->tls) chain->tls->wants_peer_pem = chain->filters.back()->wants_peer_certificate();
+  auto compiled = network_filters(proto, *chain, context);
+  if (!compiled) return compiled.error();
+  if (chain->tls) chain->tls->wants_peer_pem = chain->filter->wants_peer_certificate();
   return ChainPtr(std::move(chain));
 }
 
@@ -196,7 +202,7 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   if (config->default_chain) chains.push_back(config->default_chain);
   for (const auto& chain : chains) {
     if (chain->tls) out.tls_contexts.push_back(chain->tls->context_id);
-    for (const auto& filter : chain->filters) filter->route_dependencies(out.route_names);
+    chain->filter->route_dependencies(out.route_names);
   }
   out.config = std::move(config);
   return out;

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
 
 #include "proxy/base/block_pool.h"
 
-namespace pinnace::filters::grpc_web {
+namespace pinnace::base {
 
 class Base64Encoder {
  public:
@@ -13,7 +16,7 @@ class Base64Encoder {
   static constexpr size_t most(size_t size) { return (size + 2) / 3 * 4 + 4; }
 
   // Writes to `out`; returns where it ended.
-  uint8_t* add(base::Bytes in, uint8_t* out) {
+  uint8_t* add(Bytes in, uint8_t* out) {
     for (uint8_t byte : in) {
       bits_ = bits_ << 8 | byte;
       if (++waiting_ == 3) out = put(out);
@@ -46,7 +49,7 @@ class Base64Decoder {
   // Writes at most as many bytes to `out` as came in; returns where it ended, nullptr when this is no base64. Padded
   // groups may follow each other, for a sender that encodes each of its pieces. UNLIKE ENVOY: wherever they were cut on
   // their way.
-  uint8_t* add(base::Bytes in, uint8_t* out) {
+  uint8_t* add(Bytes in, uint8_t* out) {
     for (uint8_t character : in) {
       uint32_t value = 0;
       if (character == '=') {
@@ -79,4 +82,25 @@ class Base64Decoder {
   uint32_t bits_ = 0, waiting_ = 0, padding_ = 0;
 };
 
-}  // namespace pinnace::filters::grpc_web
+// All at once. from_base64() takes what lacks its padding; nullopt: it is none.
+inline std::string to_base64(std::string_view text) {
+  std::string out(Base64Encoder::most(text.size()), '\0');
+  auto* begin = reinterpret_cast<uint8_t*>(out.data());
+  Base64Encoder encoder;
+  uint8_t* end = encoder.add({reinterpret_cast<const uint8_t*>(text.data()), text.size()}, begin);
+  out.resize(static_cast<size_t>(encoder.pad(end) - begin));
+  return out;
+}
+inline std::optional<std::string> from_base64(std::string_view text) {
+  static constexpr uint8_t kPadding[] = {'=', '=', '='};
+  std::string out(text.size() + sizeof kPadding, '\0');
+  auto* begin = reinterpret_cast<uint8_t*>(out.data());
+  Base64Decoder decoder;
+  uint8_t* end = decoder.add({reinterpret_cast<const uint8_t*>(text.data()), text.size()}, begin);
+  if (end && decoder.waiting() > 0) end = decoder.add({kPadding, 4 - decoder.waiting()}, end);
+  if (!end) return {};
+  out.resize(static_cast<size_t>(end - begin));
+  return out;
+}
+
+}  // namespace pinnace::base

@@ -1,14 +1,14 @@
-#include "filters/http/grpc_web/base64.h"
+#include "proxy/base/base64.h"
 
 #include <gtest/gtest.h>
 
 #include <optional>
 #include <string>
 
-namespace pinnace::filters::grpc_web {
+namespace pinnace::base {
 namespace {
 
-base::Bytes bytes(std::string_view text) { return {reinterpret_cast<const uint8_t*>(text.data()), text.size()}; }
+Bytes bytes(std::string_view text) { return {reinterpret_cast<const uint8_t*>(text.data()), text.size()}; }
 
 // Both in pieces of `piece` bytes.
 std::string encode(std::string_view text, size_t piece) {
@@ -62,4 +62,4 @@ TEST(Base64, what_is_no_base64_is_refused) {
 }
 
 }  // namespace
-}  // namespace pinnace::filters::grpc_web
+}  // namespace pinnace::base

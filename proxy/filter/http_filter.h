@@ -39,6 +39,8 @@ class HttpStream {
   virtual http::StreamInfo& info() = 0;
   virtual FilterState& state() = 0;
   virtual const model::Route* route() = 0;
+  // One of the route's clusters, which may not exist; nullptr where the route has none.
+  virtual const model::WeightedCluster* cluster_choice() = 0;
   virtual const net::Connection& downstream() = 0;
   // Where iptables took the connection from, else where it came in.
   virtual const base::Address& destination() = 0;

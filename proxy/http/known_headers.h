@@ -57,7 +57,9 @@
   X(kEnvoyIpTags, "x-envoy-ip-tags")                                    \
   X(kEnvoyDecoratorOperation, "x-envoy-decorator-operation")            \
   X(kEnvoyOverloaded, "x-envoy-overloaded")                             \
-  X(kEnvoyImmediateHealthCheckFail, "x-envoy-immediate-health-check-fail")
+  X(kEnvoyImmediateHealthCheckFail, "x-envoy-immediate-health-check-fail") \
+  X(kPeerMetadata, "x-envoy-peer-metadata")                             \
+  X(kPeerMetadataId, "x-envoy-peer-metadata-id")
 // clang-format on
 
 namespace pinnace::http {

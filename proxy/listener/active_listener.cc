@@ -248,6 +248,7 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
         context ? tls::make_server(loop(), std::move(context), chain->tls->wants_peer_pem)
                 : tls::make_unready("TLS_error:|the secrets of this filter chain have not been delivered"));
   }
+  if (chain->prologue) accepted.connection->set_prologue(chain->prologue->make(loop().cells()));
   accepted.chain = pin(chain);
   accepted.listener = config_;
   if (redirected) accepted.original_destination = facts.destination;
@@ -259,7 +260,7 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
   loop().cells().inc(config_->stats.cx_active);
   if (sockets_) sockets_->load(set_.options().worker).fetch_add(1, std::memory_order_relaxed);
   session_count_++;
-  auto session = chain->filters.back()->create(set_.context(), std::move(accepted));
+  auto session = chain->filter->create(set_.context(), std::move(accepted));
   filter::Session& started = *session.release();
   sessions_.push_back(started);
   started.start();

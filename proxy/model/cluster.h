@@ -12,6 +12,7 @@
 #include "proxy/model/http1.h"
 #include "proxy/model/http2.h"
 #include "proxy/model/tls.h"
+#include "proxy/net/prologue.h"
 #include "proxy/net/socket.h"
 #include "proxy/stats/store.h"
 
@@ -81,6 +82,17 @@ struct BreakerCounts {
   std::atomic<uint32_t> connections{0}, pending{0}, requests{0}, retries{0};
 };
 
+// A cluster's metadata.istio, as far as filters read it.
+struct IstioCluster {
+  struct Service {
+    std::string host, name, namespace_name;
+  };
+  std::optional<Service> service;  // services[0]
+  bool external = false;           // outside the mesh
+  bool disable_mx = false;         // its endpoints are not told who we are
+  bool no_alpn_override = false;   // alpn_override: "false"
+};
+
 struct ClusterConfig {
   uint32_t id = 0;
   std::string name;
@@ -102,11 +114,12 @@ struct ClusterConfig {
   std::vector<TransportSocket> sockets;  // transport_socket_matches in order, then the default one
   base::Address bind_address;            // upstream_bind_config.source_address
   std::optional<net::Keepalive> keepalive;
-  uint64_t cleanup_interval_ms = 5000;  // ORIGINAL_DST: unused hosts
+  std::shared_ptr<const net::PrologueConfig> prologue;  // cluster.filters' istio.metadata_exchange, or nullptr
+  uint64_t cleanup_interval_ms = 5000;                  // ORIGINAL_DST: unused hosts
   bool original_dst_use_header = false;
   std::optional<uint16_t> original_dst_port;
-  bool external = false;     // metadata.istio.external
   std::string istio_config;  // metadata.istio.config: the resource this came from
+  IstioCluster istio;
   std::shared_ptr<BreakerCounts> counts = std::make_shared<BreakerCounts>();
   ClusterStats stats;
   // Two configurations with the same hash are the same: pools and host state stay.

@@ -9,6 +9,7 @@
 
 #include "proxy/base/address.h"
 #include "proxy/model/tls.h"
+#include "proxy/net/prologue.h"
 #include "proxy/stats/cells.h"
 
 namespace pinnace::access_log {
@@ -76,8 +77,9 @@ struct FilterChain {
   std::string name;
   FilterChainMatch match;
   std::optional<DownstreamTls> tls;
-  uint64_t handshake_timeout_ms = 0;                                        // transport_socket_connect_timeout
-  std::vector<std::shared_ptr<const filter::NetworkFilterConfig>> filters;  // in order, the last is terminal
+  uint64_t handshake_timeout_ms = 0;                          // transport_socket_connect_timeout
+  std::shared_ptr<const net::PrologueConfig> prologue;        // istio.metadata_exchange, or nullptr
+  std::shared_ptr<const filter::NetworkFilterConfig> filter;  // the last one, which is terminal
   uint64_t content_hash = 0;
 };
 

@@ -81,7 +81,27 @@ void Connection::become_open() {
   timer_.cancel();
   state_ = State::kOpen;
   reported_open_ = true;
+  if (prologue_) {
+    auto first = prologue_->begin(tls());
+    if (first) {
+      write({reinterpret_cast<const uint8_t*>(first->data()), first->size()});
+    } else {
+      prologue_.reset();
+    }
+  }
   callbacks_->on_ready();
+}
+
+void Connection::deliver(Bytes data) {
+  if (prologue_ && !prologue_over_) {
+    switch (prologue_->take(data)) {
+      case Prologue::Taken::kMore: return;
+      case Prologue::Taken::kBroken: return fail(CloseReason::kPeerReset, EPROTO);
+      case Prologue::Taken::kOver: prologue_over_ = true;
+    }
+    if (data.empty()) return;
+  }
+  callbacks_->on_data(data);
 }
 
 void Connection::finish_connect() {
@@ -143,7 +163,7 @@ void Connection::read_more() {
       if (secure_) {
         if (!deliver_secure(data)) return;
       } else {
-        callbacks_->on_data(data);
+        deliver(data);
         loop_.flush_writes();
       }
       continue;
@@ -184,7 +204,7 @@ bool Connection::deliver_secure(Bytes cipher) {
       if (state_ == State::kClosed) return false;
     }
     if (produced > 0 && state_ == State::kOpen) {
-      callbacks_->on_data({loop_.plain_scratch(), produced});
+      deliver({loop_.plain_scratch(), produced});
       loop_.flush_writes();
     }
     if (state_ == State::kClosed) return false;

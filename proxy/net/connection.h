@@ -10,6 +10,7 @@
 
 #include "proxy/base/address.h"
 #include "proxy/base/event_loop.h"
+#include "proxy/net/prologue.h"
 #include "proxy/net/transport.h"
 
 namespace pinnace::net {
@@ -58,6 +59,10 @@ class Connection final : public base::EventHandler, public base::Deferred {
   void set_transport(std::unique_ptr<SecureTransport> transport) { secure_ = std::move(transport); }
   // Sent before all else, in clear. REQUIRES: in the turn of connect(); a few hundred bytes at most.
   void set_preamble(std::string bytes) { preamble_ = std::move(bytes); }
+  // REQUIRES: before start() (accepted) or in the turn of connect().
+  void set_prologue(std::unique_ptr<Prologue> prologue) { prologue_ = std::move(prologue); }
+  // nullptr: there is none, or nothing is said on this connection.
+  const Prologue* prologue() const { return prologue_.get(); }
   void set_callbacks(ConnectionCallbacks& callbacks) { callbacks_ = &callbacks; }
   void set_byte_stats(const ByteStats* stats) { byte_stats_ = stats; }
   void set_buffer_limit(uint32_t limit) { buffer_limit_ = limit; }
@@ -117,6 +122,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
   };
 
   void read_more();
+  void deliver(Bytes data);
   std::string failure_words() const;
   bool deliver_secure(Bytes cipher);
   void finish_connect();
@@ -158,6 +164,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
   bool write_shut_ = false;   // shutdown_write() asked for
   bool fin_sent_ = false;
   bool reported_open_ = false;
+  bool prologue_over_ = false;
   bool secure_more_ = false;  // the transport kept input when reading stopped
   int fd_;
   int error_ = 0;
@@ -168,6 +175,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
   uint64_t bytes_received_ = 0, bytes_sent_ = 0;
   base::Address local_, remote_;
   std::string preamble_;
+  std::unique_ptr<Prologue> prologue_;
 };
 
 }  // namespace pinnace::net

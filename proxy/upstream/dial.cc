@@ -1,9 +1,24 @@
 #include "proxy/upstream/dial.h"
 
+#include <algorithm>
+
 #include "proxy/upstream/proxy_header.h"
 #include "tls/context.h"
 
 namespace pinnace::upstream {
+namespace {
+
+std::vector<std::string> split(std::string_view list) {
+  std::vector<std::string> out;
+  while (!list.empty()) {
+    size_t comma = std::min(list.find(','), list.size());
+    out.emplace_back(list.substr(0, comma));
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return out;
+}
+
+}  // namespace
 
 std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const DialOptions& options) {
   const model::ClusterConfig& config = *cluster.config();
@@ -13,6 +28,7 @@ std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const 
     net::set_keepalive(connection->fd(), *config.keepalive);
   }
   connection->set_buffer_limit(config.buffer_limit);
+  if (config.prologue) connection->set_prologue(config.prologue->make(cluster.loop().cells()));
   const model::TransportSocket& socket = config.sockets[host.endpoint->socket];
   if (socket.proxy_protocol != model::ProxyProtocol::kNone) {
     connection->set_preamble(proxy_header(socket.proxy_protocol, options.source, options.destination));
@@ -23,7 +39,8 @@ std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const 
       tls::ClientOptions client;
       client.session_scope = host.endpoint->address.hash();
       if (socket.tls->auto_sni && !options.sni.empty()) client.sni = options.sni;
-      if (options.auto_protocol && socket.tls->alpn.empty()) client.alpn = {"h2", "http/1.1"};
+      client.alpn = split(options.alpn);
+      if (client.alpn.empty() && options.auto_protocol && socket.tls->alpn.empty()) client.alpn = {"h2", "http/1.1"};
       if (socket.tls->auto_san_validation) client.expected_dns_san = options.sni;
       connection->set_transport(
           tls::make_client(cluster.loop(), cluster.tls(), std::move(context), socket.tls, client));

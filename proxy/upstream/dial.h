@@ -12,7 +12,8 @@
 namespace pinnace::upstream {
 
 struct DialOptions {
-  std::string_view sni = {};  // overrides the configured one when not empty (auto_sni)
+  std::string_view sni = {};   // overrides the configured one when not empty (auto_sni)
+  std::string_view alpn = {};  // overrides the configured list when not empty, joined by ","
   // The client that the connection is for alone, for the PROXY protocol; nullptr: it is for many, or for us.
   const base::Address* source = nullptr;
   const base::Address* destination = nullptr;

@@ -110,8 +110,8 @@ class Proxy:
 
     def rss_allowance_kib(self):
         """How much a bounded buffer may add; a sanitizer's own bookkeeping multiplies it."""
-        sanitized = b"__asan_init" in Path(self.binary).read_bytes() or b"__tsan_init" in Path(self.binary).read_bytes()
-        return (32 if sanitized else 6) * 1024
+        program = Path(self.binary).read_bytes()
+        return (64 if b"__tsan_init" in program else 32 if b"__asan_init" in program else 6) * 1024
 
     def rss_kib(self):
         status = Path(f"/proc/{self.pid}/status").read_text()

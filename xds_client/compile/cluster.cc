@@ -222,6 +222,32 @@ DnsSettings dns_of(const pb::Cluster& proto) {
   return dns;
 }
 
+// What Istio's filters ask of a cluster.
+model::IstioCluster istio_of(const core::Metadata& metadata) {
+  model::IstioCluster out;
+  auto istio = metadata.filter_metadata().find("istio");
+  if (istio == metadata.filter_metadata().end()) return out;
+  using google::protobuf::Value;
+  auto value = [](const google::protobuf::Struct& in, const char* name) -> const Value& {
+    auto found = in.fields().find(name);
+    return found == in.fields().end() ? Value::default_instance() : found->second;
+  };
+  const auto& fields = istio->second;
+  out.external = value(fields, "external").bool_value();
+  out.disable_mx = value(fields, "disable_mx").bool_value();
+  out.no_alpn_override = value(fields, "alpn_override").string_value() == "false";
+  const auto& services = value(fields, "services").list_value();
+  if (services.values_size() > 0) {
+    const auto& first = services.values(0).struct_value();
+    auto& service = out.service.emplace();
+    service.host = value(first, "host").string_value();
+    bool named = first.fields().contains("name");
+    service.name = named ? value(first, "name").string_value() : service.host.substr(0, service.host.find('.'));
+    service.namespace_name = value(first, "namespace").string_value();
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
@@ -251,6 +277,7 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
                                    "common_lb_config",
                                    "transport_socket",
                                    "metadata",
+                                   "filters",  // xds_client/cluster_compile.h
                                    "upstream_connection_options",
                                    "max_requests_per_connection",
                                    "common_http_protocol_options",
@@ -301,6 +328,7 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
                                       keepalive.keepalive_interval().value()};
   }
   config.istio_config = istio_config(proto.metadata());
+  config.istio = istio_of(proto.metadata());
   config.stats = cluster_stats(config.stat_name, context.stats);
   out.dns = dns_of(proto);
   if (config.type == ClusterType::kStatic) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "envoy/config/core/v3/base.pb.h"
 #include "proxy/access_log/sink.h"
 #include "proxy/model/cluster.h"
 #include "proxy/model/ids.h"
@@ -41,6 +42,8 @@ struct Context {
   std::map<std::string, std::string> runtime;
   // Of the connection manager whose filters are being compiled: their stats are named with it.
   std::string stat_prefix = {};
+  // This proxy, as it tells istiod.
+  envoy::config::core::v3::Node node = {};
 };
 
 // ERRORS: names the first field of `message` that is set and not in `known`: what pinnace does not do it refuses.

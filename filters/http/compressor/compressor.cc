@@ -10,29 +10,19 @@ namespace pinnace::filters::compressor {
 using filter::Next;
 using http::HeaderId;
 
-// The stream's compressors in the order in which the request passed them, and what the client says it takes.
-struct Candidates {
-  static constexpr size_t kMost = 8;  // more of them in one chain do not compete
+void Candidates::add(Compressor& compressor) {
+  (last ? last->next_ : first) = &compressor;
+  last = &compressor;
+}
 
-  Compressor* first = nullptr;
-  Compressor* last = nullptr;
-  std::string_view accept;
-  bool has_accept = false;
-
-  void add(Compressor& compressor) {
-    (last ? last->next_ : first) = &compressor;
-    last = &compressor;
+Choice Candidates::choose(const http::HeaderMap& headers) const {
+  std::array<std::string_view, kMost> offered;
+  size_t n = 0;
+  for (const Compressor* each = first; each && n < kMost; each = each->next_) {
+    if (each->type_fits(headers)) offered[n++] = each->settings_.coding->name();
   }
-  // ENVOY: only those that would take this type of answer compete.
-  Choice choose(const http::HeaderMap& headers) const {
-    std::array<std::string_view, kMost> offered;
-    size_t n = 0;
-    for (const Compressor* each = first; each && n < kMost; each = each->next_) {
-      if (each->type_fits(headers)) offered[n++] = each->settings_.coding->name();
-    }
-    return compressor::choose(accept, {offered.data(), n});
-  }
-};
+  return compressor::choose(accept, {offered.data(), n});
+}
 
 namespace {
 
@@ -75,7 +65,7 @@ filter::HttpFilter* CompressorConfig::create(filter::HttpStream& stream) const {
 }
 
 Next Compressor::on_request(bool) {
-  auto& candidates = stream_.state().get<Candidates>(stream_.arena());
+  auto& candidates = stream_.state().find_or_leave(candidates_);
   candidates.add(*this);
   http::HeaderMap& headers = stream_.request().headers;
   std::string_view accept;

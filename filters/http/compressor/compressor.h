@@ -40,6 +40,22 @@ class CompressorConfig final : public filter::HttpFilterConfig {
   CompressorSettings settings_;
 };
 
+class Compressor;
+
+// The stream's compressors in the order in which the request passed them, and what the client says it takes.
+struct Candidates {
+  static constexpr size_t kMost = 8;  // more of them in one chain do not compete
+
+  void add(Compressor& compressor);
+  // ENVOY: only those that would take this type of answer compete.
+  Choice choose(const http::HeaderMap& headers) const;
+
+  Compressor* first = nullptr;
+  Compressor* last = nullptr;
+  std::string_view accept;
+  bool has_accept = false;
+};
+
 class Compressor final : public filter::HttpFilter {
  public:
   Compressor(filter::HttpStream& stream, const CompressorSettings& settings) : stream_(stream), settings_(settings) {}
@@ -62,10 +78,10 @@ class Compressor final : public filter::HttpFilter {
   http::Bytes lend();
   stats::Cells& cells() { return stream_.worker().loop.cells(); }
 
-  friend struct Candidates;
-
   filter::HttpStream& stream_;
   const CompressorSettings& settings_;
+  friend Candidates;
+  filter::FilterState::Slot<Candidates> candidates_;
   Compressor* next_ = nullptr;        // the compressor after this one on the request's way
   std::unique_ptr<Encoder> encoder_;  // set: the body is being coded
   std::vector<uint8_t> out_;          // what the last piece became

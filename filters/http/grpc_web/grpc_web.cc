@@ -101,7 +101,7 @@ Next GrpcWeb::on_response_data(http::Bytes& data, bool end_stream) {
   }
   if (!text_answer_) return Next::kContinue;
   http::GrpcFrames ahead = frames_;
-  uint8_t* out = memory(Base64Encoder::most(data.size()) + 4 * ahead.count(data));
+  uint8_t* out = memory(base::Base64Encoder::most(data.size()) + 4 * ahead.count(data));
   uint8_t* end = out;
   for (http::Bytes rest = data; !rest.empty();) {  // ENVOY: each message is padded for itself
     size_t taken = frames_.take(rest);
@@ -133,7 +133,7 @@ void GrpcWeb::on_response_trailers(http::HeaderMap& trailers, filter::Tail& tail
   }
   tail.instead = {frame, at};
   if (!text_answer_) return;
-  auto* out = stream_.arena().take_array<uint8_t>(Base64Encoder::most(size + 5) + 4);
+  auto* out = stream_.arena().take_array<uint8_t>(base::Base64Encoder::most(size + 5) + 4);
   uint8_t* end = encoder_.pad(out);  // of a message that was cut short
   end = encoder_.pad(encoder_.add(tail.instead, end));
   tail.instead = {out, end};

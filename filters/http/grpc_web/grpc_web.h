@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "filters/http/grpc_web/base64.h"
+#include "proxy/base/base64.h"
 #include "proxy/filter/http_filter.h"
 #include "proxy/http/grpc.h"
 
@@ -44,8 +44,8 @@ class GrpcWeb final : public filter::HttpFilter {
   bool text_request_ = false, text_answer_ = false;
   http::ResponseHead* foreign_ = nullptr;  // held: the head of an answer that is not gRPC's
   base::Chain message_;                    // the beginning of its body
-  Base64Decoder decoder_;
-  Base64Encoder encoder_;
+  base::Base64Decoder decoder_;
+  base::Base64Encoder encoder_;
   http::GrpcFrames frames_;
   std::vector<uint8_t> spare_;  // where the turn's memory does not do
 };

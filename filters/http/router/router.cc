@@ -4,6 +4,7 @@
 
 #include "filters/http/router/failure.h"
 #include "filters/http/router/rewrite.h"
+#include "proxy/filter/upstream_alpn.h"
 #include "proxy/http/grpc.h"
 #include "proxy/route/match.h"
 
@@ -66,16 +67,13 @@ bool Router::is_idempotent(std::string_view method) {
 }
 
 bool Router::choose_cluster() {
-  const model::WeightedCluster* chosen =
-      route::choose_cluster(action_->clusters, action_->total_weight, stream_.worker().loop.rng().next());
+  const model::WeightedCluster* chosen = stream_.cluster_choice();
   cluster_ = chosen ? stream_.worker().clusters.find(chosen->cluster_id) : nullptr;
   if (!chosen || !cluster_) {
     reply({action_->cluster_not_found_code, "", "cluster_not_found", http::flag_bit(Flag::kNoClusterFound)});
     return false;
   }
   cluster_id_ = chosen->cluster_id;
-  stream_.info().cluster_name = chosen->name;
-  stream_.info().cluster_id = cluster_id_;
   cluster_config_ = cluster_->config_ref();
   return true;
 }
@@ -161,11 +159,23 @@ upstream::PoolKey Router::pool_key() const {
   }
   if (action_->terminate_connect && stream_.request().method == "CONNECT") key.protocol = PoolProtocol::kTcp;
   const auto& socket = cluster_config_->sockets[host_->endpoint->socket];
-  if (socket.tls && (socket.tls->auto_sni || socket.tls->auto_san_validation)) {
+  if (!socket.tls) return key;
+  if (socket.tls->auto_sni || socket.tls->auto_san_validation) {
     std::string_view name = stream_.request().authority;
-    key.sni = std::string(name.substr(0, name.rfind(':')));
+    key.sni = name.substr(0, name.rfind(':'));
+  }
+  if (const auto* alpn = stream_.state().find<filter::UpstreamAlpn>()) {
+    key.alpn = (*alpn->overrides)[static_cast<size_t>(upstream_protocol(key.protocol))];
   }
   return key;
+}
+
+// ENVOY: what the connection is meant to speak, not what ALPN will say.
+http::Protocol Router::upstream_protocol(upstream::PoolProtocol protocol) const {
+  using upstream::PoolProtocol;
+  if (protocol == PoolProtocol::kHttp2 || protocol == PoolProtocol::kAuto) return http::Protocol::kHttp2;
+  bool as_client = cluster_config_->protocol == model::UpstreamProtocol::kUseDownstream;
+  return as_client ? stream_.request().protocol : http::Protocol::kHttp11;
 }
 
 void Router::on_pool_ready(http::RequestSender& sender, const net::Connection& connection, bool reused) {

@@ -63,6 +63,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   static bool is_idempotent(std::string_view method);
   bool may_replay(http::ResetReason reason) const;
   upstream::PoolKey pool_key() const;
+  http::Protocol upstream_protocol(upstream::PoolProtocol protocol) const;
   void retry_later();
   void finish_attempt(bool success);
   void response_complete();

@@ -137,7 +137,17 @@ bool Stream::resolve_route() {
                request_.headers.get(HeaderId::kForwardedProto) != "https";
   if (needs_tls_ || !route_) return true;
   info_.route_name = route_->name;
-  return !route_->action || accept_action(*route_->action);
+  if (!route_->action) return true;
+  choose_cluster(*route_->action);
+  return accept_action(*route_->action);
+}
+
+// Before the filters, which may look at the cluster. Whether there is one is for the router to say.
+void Stream::choose_cluster(const model::RouteAction& action) {
+  cluster_choice_ = route::choose_cluster(action.clusters, action.total_weight, worker().loop.rng().next());
+  if (!cluster_choice_ || !worker().clusters.find(cluster_choice_->cluster_id)) return;
+  info_.cluster_name = cluster_choice_->name;
+  info_.cluster_id = cluster_choice_->cluster_id;
 }
 
 // What the route says about this stream before any filter sees it.

@@ -42,6 +42,7 @@ class Stream final : public base::Deferred,
   http::StreamInfo& info() override { return info_; }
   filter::FilterState& state() override { return state_; }
   const model::Route* route() override { return route_; }
+  const model::WeightedCluster* cluster_choice() override { return cluster_choice_; }
   const net::Connection& downstream() override;
   const base::Address& destination() override;
   uint32_t buffer_limit() override;
@@ -60,6 +61,7 @@ class Stream final : public base::Deferred,
   const Settings& settings() const;
   bool accept_request();
   bool resolve_route();
+  void choose_cluster(const model::RouteAction& action);
   bool accept_action(const model::RouteAction& action);
   bool upgrade_allowed(const model::RouteAction& action) const;
   static void arm(base::Timer& timer, uint64_t ms);
@@ -91,6 +93,7 @@ class Stream final : public base::Deferred,
   filter::FilterState state_;
   filter::RouteConfigRef routes_;
   const model::Route* route_ = nullptr;
+  const model::WeightedCluster* cluster_choice_ = nullptr;
   filter::HttpFilter** filters_ = nullptr;
   size_t filter_count_ = 0;
   size_t at_filter_ = 0;  // the filter that holds the request; filter_count_ when none does

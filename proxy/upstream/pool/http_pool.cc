@@ -10,12 +10,14 @@ Host::Host(std::shared_ptr<const model::Endpoint> e) : endpoint(std::move(e)) {}
 
 Host::~Host() = default;
 
-HttpPool::HttpPool(Cluster& cluster, Host& host, PoolKey key)
+HttpPool::HttpPool(Cluster& cluster, Host& host, const PoolKey& key)
     : loop_(cluster.loop()),
       cluster_(cluster),
       config_(cluster.config()),
       host_(host),
-      key_(std::move(key)),
+      sni_(key.sni),
+      alpn_(key.alpn),
+      key_{key.protocol, sni_, alpn_},
       multiplexed_(key_.protocol == PoolProtocol::kHttp2) {
   if (multiplexed_ || key_.protocol == PoolProtocol::kAuto) h2_stats_ = cluster.http2_stats();
   h1_.max_head_bytes = config_->max_response_head_bytes;
@@ -87,7 +89,8 @@ void HttpPool::open_connection() {
   loop_.cells().add(config_->stats.cx_total);
   loop_.cells().inc(config_->stats.cx_active);
   auto* connection = new ClientConnection(
-      *this, dial(cluster_, host_, {.sni = key_.sni, .auto_protocol = key_.protocol == PoolProtocol::kAuto}));
+      *this, dial(cluster_, host_,
+                  {.sni = key_.sni, .alpn = key_.alpn, .auto_protocol = key_.protocol == PoolProtocol::kAuto}));
   busy_.push_back(*connection);
 }
 

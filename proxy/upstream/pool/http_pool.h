@@ -40,7 +40,8 @@ enum class PoolProtocol : uint8_t {
 
 struct PoolKey {
   PoolProtocol protocol = PoolProtocol::kHttp1;
-  std::string sni;  // only with auto_sni
+  std::string_view sni = {};   // only with auto_sni
+  std::string_view alpn = {};  // in the place of the cluster's, joined by ","
   friend bool operator==(const PoolKey&, const PoolKey&) = default;
 };
 
@@ -48,7 +49,7 @@ class ClientConnection;
 
 class HttpPool final : public base::Deferred {
  public:
-  HttpPool(Cluster& cluster, Host& host, PoolKey key);
+  HttpPool(Cluster& cluster, Host& host, const PoolKey& key);
   ~HttpPool() override;
 
   // Calls on_pool_ready() or on_pool_failure() before it returns, or keeps `waiter` until one of them.
@@ -79,7 +80,8 @@ class HttpPool final : public base::Deferred {
   Cluster& cluster_;  // outlives the pool's use of it: retire() is called before it goes
   model::ClusterPtr config_;
   Host& host_;
-  PoolKey key_;
+  std::string sni_, alpn_;
+  PoolKey key_;  // its views are of these
   http::h1::ClientSettings h1_;
   std::shared_ptr<const http::h2::CodecStats> h2_stats_;  // where it may speak HTTP/2
   bool retired_ = false;
