@@ -14,6 +14,7 @@
 #include "filters/http/grpc_web/grpc_web.h"
 #include "filters/http/peer_metadata/compile.h"
 #include "filters/http/router/compile.h"
+#include "filters/istio_stats/compile.h"
 #include "filters/network/http_connection_manager/compile.h"
 #include "filters/network/metadata_exchange/compile.h"
 #include "filters/network/tcp_proxy/compile.h"
@@ -54,20 +55,17 @@ constexpr HttpEntry kHttpFilters[] = {
     {"envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", compile_grpc_web},
     {"istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig", alpn::compile},
     {"io.istio.http.peer_metadata.Config", peer_metadata::compile},
+    {"stats.PluginConfig", istio_stats::compile_http},
 };
 
-template <auto Compile>
-Result<NetworkFilter> terminal(const Any& any, Context& context) {
+// Compile's result becomes that member.
+template <auto Compile, auto Member>
+Result<NetworkFilter> as(const Any& any, Context& context) {
   auto compiled = Compile(any, context);
   if (!compiled) return compiled.error();
-  return NetworkFilter{.terminal = std::move(*compiled), .prologue = nullptr};
-}
-
-template <auto Compile>
-Result<NetworkFilter> prologue(const Any& any, Context& context) {
-  auto compiled = Compile(any, context);
-  if (!compiled) return compiled.error();
-  return NetworkFilter{.terminal = nullptr, .prologue = std::move(*compiled)};
+  NetworkFilter out;
+  out.*Member = std::move(*compiled);
+  return out;
 }
 
 struct NetworkEntry {
@@ -75,9 +73,11 @@ struct NetworkEntry {
   Result<NetworkFilter> (*compile)(const Any&, Context&);
 };
 constexpr NetworkEntry kNetworkFilters[] = {
-    {"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", terminal<hcm::compile>},
-    {"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", terminal<tcp_proxy::compile>},
-    {"envoy.tcp.metadataexchange.config.MetadataExchange", prologue<metadata_exchange::compile>},
+    {"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+     as<hcm::compile, &NetworkFilter::terminal>},
+    {"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", as<tcp_proxy::compile, &NetworkFilter::terminal>},
+    {"envoy.tcp.metadataexchange.config.MetadataExchange", as<metadata_exchange::compile, &NetworkFilter::prologue>},
+    {"stats.PluginConfig", as<istio_stats::compile_tcp, &NetworkFilter::observer>},
 };
 
 struct ListenerEntry {

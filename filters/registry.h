@@ -24,6 +24,7 @@ Result<std::shared_ptr<const filter::HttpFilterConfig>> compile_http_filter(cons
 struct NetworkFilter {
   std::shared_ptr<const filter::NetworkFilterConfig> terminal;
   std::shared_ptr<const net::PrologueConfig> prologue;
+  std::shared_ptr<const filter::TcpObserverConfig> observer;
 };
 Result<NetworkFilter> compile_network_filter(const std::string& name, const google::protobuf::Any& config,
                                              Context& context);

@@ -58,9 +58,13 @@ Result<bool> network_filters(const pb::FilterChain& proto, model::FilterChain& o
     if (!compiled) return compiled.error();
     if (compiled->prologue && out.prologue) return error("filters: more than one that speaks first");
     if (compiled->prologue) out.prologue = std::move(compiled->prologue);
+    if (compiled->observer) out.observers.push_back(std::move(compiled->observer));
     if (compiled->terminal) out.filter = std::move(compiled->terminal);
   }
   if (!out.filter) return error("filters: no terminal filter");
+  if (!out.observers.empty() && !out.filter->can_be_observed()) {
+    return error("filters: a filter that watches TCP connections can only stand before tcp_proxy");
+  }
   return true;
 }
 
@@ -141,6 +145,7 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
                                    "connection_balance_config",
                                    "drain_type"});
   if (!known) return known.error();
+  context.direction = static_cast<model::TrafficDirection>(proto.traffic_direction());
   CompiledListener out;
   auto config = std::make_shared<model::ListenerConfig>();
   auto where = address(proto.address());

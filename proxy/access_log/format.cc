@@ -93,6 +93,17 @@ void put_list(std::string& out, const std::vector<std::string>* values) {
   }
 }
 
+char* put_digits(char* at, uint32_t value) {
+  char reversed[10];
+  size_t n = 0;
+  do {
+    reversed[n++] = static_cast<char>('0' + value % 10);
+    value /= 10;
+  } while (value > 0);
+  while (n > 0) *at++ = reversed[--n];
+  return at;
+}
+
 void put_address(std::string& out, const base::Address& address) {
   using Kind = base::Address::Kind;
   if (address.kind() == Kind::kIpv4) {  // the usual case, without a temporary
@@ -100,10 +111,10 @@ void put_address(std::string& out, const base::Address& address) {
     char* at = text;
     for (size_t i = 0; i < 4; i++) {
       if (i > 0) *at++ = '.';
-      at = std::to_chars(at, std::end(text), address.bytes()[i]).ptr;
+      at = put_digits(at, address.bytes()[i]);
     }
     *at++ = ':';
-    at = std::to_chars(at, std::end(text), address.port()).ptr;
+    at = put_digits(at, address.port());
     out.append(text, static_cast<size_t>(at - text));
   } else if (address.kind() == Kind::kNone) {
     out += '-';

@@ -132,7 +132,11 @@ Reply prometheus_page(Host& host, const Query& query) {
   std::map<stats::Kind, std::map<std::string, std::string>> families;
   host.stats().each([&](const stats::Sample& sample) {
     if (!filter.takes(sample)) return;
-    std::string family = "envoy_" + label_name(sample.tag_name);
+    // ENVOY: names of a registered namespace stand without it, and without ours.
+    static constexpr std::string_view kCustom = "istiocustom.";
+    bool custom = sample.tag_name.starts_with(kCustom);
+    std::string family =
+        custom ? label_name(sample.tag_name.substr(kCustom.size())) : "envoy_" + label_name(sample.tag_name);
     std::string labels;
     for (const auto& tag : *sample.tags) {
       std::string name = tag.name;

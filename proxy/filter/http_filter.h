@@ -86,6 +86,8 @@ class HttpFilter {
   virtual void on_response_writable() {}
   // The stream ends: by completion, reset or reply.
   virtual void on_destroy() {}
+  // Its info is complete, as access logs see it: once, after on_destroy().
+  virtual void on_log() {}
 };
 
 class HttpFilterConfig {

@@ -7,6 +7,7 @@
 #include "proxy/base/intrusive_list.h"
 #include "proxy/base/local_ref.h"
 #include "proxy/filter/worker_context.h"
+#include "proxy/http/stream_info.h"
 #include "proxy/model/listener.h"
 #include "proxy/net/connection.h"
 #include "proxy/net/connection_limit.h"
@@ -77,9 +78,39 @@ class Session : public base::Deferred {
   Accepted accepted_;
 };
 
+// A connection that tcp_proxy relays, as those see it who watch it.
+class TcpStream {
+ public:
+  virtual WorkerContext& worker() const = 0;
+  virtual const http::StreamInfo& info() const = 0;
+  virtual const net::Connection& downstream() const = 0;
+  virtual const net::Connection* upstream() const = 0;  // nullptr: there is none (yet)
+  virtual model::ClusterPtr cluster() const = 0;        // nullptr likewise
+
+ protected:
+  ~TcpStream() = default;
+};
+
+// A filter that only watches, from the connection's acceptance to its end.
+class TcpObserver {
+ public:
+  virtual ~TcpObserver() = default;
+  // The info is complete; the connections are still there.
+  virtual void on_end() = 0;
+};
+
+class TcpObserverConfig {
+ public:
+  virtual ~TcpObserverConfig() = default;
+  // LIFETIME: the stream outlives the observer.
+  virtual std::unique_ptr<TcpObserver> observe(const TcpStream& stream) const = 0;
+};
+
 class NetworkFilterConfig {
  public:
   virtual ~NetworkFilterConfig() = default;
+  // It has TcpStreams for observers.
+  virtual bool can_be_observed() const { return false; }
   virtual std::unique_ptr<Session> create(WorkerContext& worker, Accepted&& accepted) const = 0;
   // The route configurations (RDS names) that must be there before the chain serves.
   virtual void route_dependencies(std::vector<std::string>&) const {}

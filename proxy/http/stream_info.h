@@ -39,6 +39,8 @@ struct StreamInfo {
   uint32_t cluster_id = model::kNoId;  // once the cluster is chosen and known
   base::Address upstream_local_address;
   std::string_view route_name;
+  std::string_view upstream_workload;                                  // its endpoint's metadata.istio.workload
+  std::string_view upstream_peer_principal, upstream_local_principal;  // the first URI SANs of its mTLS
 
   bool has(Flag flag) const { return (flags & flag_bit(flag)) != 0; }
   void set(Flag flag) {

@@ -20,7 +20,8 @@ class ChainIndex;
 }
 namespace pinnace::filter {
 class NetworkFilterConfig;
-}
+class TcpObserverConfig;
+}  // namespace pinnace::filter
 
 namespace pinnace::model {
 
@@ -77,9 +78,10 @@ struct FilterChain {
   std::string name;
   FilterChainMatch match;
   std::optional<DownstreamTls> tls;
-  uint64_t handshake_timeout_ms = 0;                          // transport_socket_connect_timeout
-  std::shared_ptr<const net::PrologueConfig> prologue;        // istio.metadata_exchange, or nullptr
-  std::shared_ptr<const filter::NetworkFilterConfig> filter;  // the last one, which is terminal
+  uint64_t handshake_timeout_ms = 0;                                        // transport_socket_connect_timeout
+  std::shared_ptr<const net::PrologueConfig> prologue;                      // istio.metadata_exchange, or nullptr
+  std::vector<std::shared_ptr<const filter::TcpObserverConfig>> observers;  // istio.stats
+  std::shared_ptr<const filter::NetworkFilterConfig> filter;                // the last one, which is terminal
   uint64_t content_hash = 0;
 };
 

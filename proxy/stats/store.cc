@@ -43,13 +43,39 @@ uint32_t Store::make(std::string_view name, Kind kind) {
     // Readers ask for rejected names again and again; remembering them would grow with the mesh.
     return 0;
   }
-  uint32_t need = kind == Kind::kHistogram ? kHistogramCells : 1;
+  Entry entry{kind, 0, nullptr, {}, {}};
+  extract_tags(name, entry);
+  return add_entry(name, std::move(entry));
+}
+
+std::string Store::full_name(std::string_view name, const Tags& tags) {
+  std::string out(name);
+  for (const auto& tag : tags) out.append(".").append(tag.name).append(".").append(tag.value);
+  return out;
+}
+
+bool Store::has(std::string_view name, const Tags& tags) const {
+  std::string full = full_name(name, tags);
+  std::lock_guard lock(mutex_);
+  return names_.contains(full);
+}
+
+uint32_t Store::make_tagged(std::string_view name, const Tags& tags, Kind kind) {
+  std::string full = full_name(name, tags);
+  std::lock_guard lock(mutex_);
+  auto found = names_.find(full);
+  if (found != names_.end()) return found->second.kind == kind ? found->second.cell : 0;
+  if (included_ && !included_(full)) return 0;
+  return add_entry(full, Entry{kind, 0, nullptr, std::string(name), tags});
+}
+
+// REQUIRES: mutex_ is held.
+uint32_t Store::add_entry(std::string_view name, Entry entry) {
+  uint32_t need = entry.kind == Kind::kHistogram ? kHistogramCells : 1;
   if (next_cell_ % Cells::kChunk + need > Cells::kChunk) next_cell_ = (next_cell_ / Cells::kChunk + 1) * Cells::kChunk;
   while (next_cell_ + need > chunks_ * Cells::kChunk) add_chunk();
-  Entry entry{kind, next_cell_, nullptr, {}, {}};
+  uint32_t cell = entry.cell = next_cell_;
   next_cell_ += need;
-  extract_tags(name, entry);
-  uint32_t cell = entry.cell;
   names_.emplace(name, std::move(entry));
   return cell;
 }

@@ -52,6 +52,12 @@ class Store {
   Counter counter(std::string_view name) { return {make(name, Kind::kCounter)}; }
   Gauge gauge(std::string_view name) { return {make(name, Kind::kGauge)}; }
   Histogram histogram(std::string_view name) { return {make(name, Kind::kHistogram)}; }
+  // The same with tags that are known and not to be taken out of the name, which becomes name.tag.value.tag.value.
+  using Tags = std::vector<Tag>;
+  Counter counter(std::string_view name, const Tags& tags) { return {make_tagged(name, tags, Kind::kCounter)}; }
+  Gauge gauge(std::string_view name, const Tags& tags) { return {make_tagged(name, tags, Kind::kGauge)}; }
+  Histogram histogram(std::string_view name, const Tags& tags) { return {make_tagged(name, tags, Kind::kHistogram)}; }
+  bool has(std::string_view name, const Tags& tags) const;
   // A value that is computed when it is read, such as server.uptime.
   void computed_gauge(std::string_view name, std::function<uint64_t()> read);
 
@@ -77,6 +83,9 @@ class Store {
   };
 
   uint32_t make(std::string_view name, Kind kind);
+  uint32_t make_tagged(std::string_view name, const Tags& tags, Kind kind);
+  uint32_t add_entry(std::string_view name, Entry entry);
+  static std::string full_name(std::string_view name, const Tags& tags);
   void add_chunk();
   uint64_t sum(uint32_t cell) const;
   void extract_tags(std::string_view name, Entry& entry) const;

@@ -1,7 +1,4 @@
-"""A real istiod's pushes are accepted whole, over delta and state-of-the-world ADS.
-
-Istio's own filters are taken out of the pushes: pinnace does not have them yet and says so by name.
-"""
+"""A real istiod's pushes are accepted whole, over delta and state-of-the-world ADS, Istio's own filters and all."""
 
 import json
 import os
@@ -20,7 +17,7 @@ CAPTURES = [
 def replay(istiod, capture, *more):
     pinnace = os.environ.get("PINNACE_BIN", "build/release/bin/pinnace")
     run = subprocess.run(
-        [sys.executable, istiod / "replay.py", pinnace, istiod / capture, "--strip", *more],
+        [sys.executable, istiod / "replay.py", pinnace, istiod / capture, *more],
         capture_output=True, text=True, timeout=60)
     return json.loads(run.stdout)
 

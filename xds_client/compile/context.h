@@ -42,6 +42,8 @@ struct Context {
   std::map<std::string, std::string> runtime;
   // Of the connection manager whose filters are being compiled: their stats are named with it.
   std::string stat_prefix = {};
+  // Of the listener whose filters are being compiled.
+  model::TrafficDirection direction = model::TrafficDirection::kUnspecified;
   // This proxy, as it tells istiod.
   envoy::config::core::v3::Node node = {};
 };

@@ -122,6 +122,7 @@ void Router::attempt() {
     return reply({503, "no healthy upstream", "no_healthy_upstream", http::flag_bit(Flag::kNoHealthyUpstream)});
   }
   stream_.info().upstream_host = stream_.arena().copy(host_->endpoint->text);
+  stream_.info().upstream_workload = stream_.arena().copy(host_->endpoint->workload);
   uint32_t limit = cluster_config_->breakers.max_requests;
   if (limit != CircuitBreakers::kUnlimited && !counted_request_) {
     counted_request_ = true;
@@ -186,6 +187,13 @@ void Router::on_pool_ready(http::RequestSender& sender, const net::Connection& c
   http::StreamInfo& info = stream_.info();
   info.upstream_local_address = connection.local_address();
   info.upstream_sent_ns = stream_.worker().loop.now_ns();
+  if (const net::TlsInfo* tls = connection.tls()) {  // the connection may be gone when metrics are made
+    auto first = [&](const std::vector<std::string>& sans) {
+      return sans.empty() ? std::string_view() : stream_.arena().copy(sans.front());
+    };
+    info.upstream_peer_principal = first(tls->peer_uri_sans);
+    info.upstream_local_principal = first(tls->local_uri_sans);
+  }
   // An empty body that came in a frame of its own goes out so: gRPC servers tell it from none.
   sender.send_request(stream_.request(), head_ended_);
   if (!head_ended_ && sender_ == &sender) send_body();

@@ -122,6 +122,7 @@ void Stream::end() {
     cells.add(stats.rq_code_class[std::min<size_t>(info_.response_code / 100, 5)]);
     cells.record(stats.rq_time, (info_.end_ns - info_.start_ns) / 1000000);
   }
+  for (size_t i = 0; i < filter_count_; i++) filters_[i]->on_log();
   access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, false};
   for (const auto& logger : settings().access_logs) logger->log(entry, worker().logs);
   session_.stream_ended(*this);

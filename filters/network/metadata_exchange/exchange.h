@@ -43,7 +43,7 @@ class Exchange final : public net::Prologue {
   Taken take(base::Bytes& data) override;
 
   // nullptr: not told (yet).
-  const istio::Workload* peer() const { return peer_.get(); }
+  const istio::PeerPtr& peer() const { return peer_; }
   // Nothing more will be learnt.
   bool over() const { return over_; }
 

@@ -36,6 +36,7 @@ TcpSession::TcpSession(const TcpProxyConfig& config, filter::WorkerContext& work
   connection().set_byte_stats(&config.bytes());
   loop.cells().add(settings().stats.cx_total);
   loop.cells().inc(settings().stats.cx_active);
+  for (const auto& observer : chain().observers) observers_.push_back(observer->observe(*this));
 }
 
 TcpSession::~TcpSession() {
@@ -56,6 +57,11 @@ void TcpSession::on_downstream_ready() {
   connect();
 }
 
+model::ClusterPtr TcpSession::cluster() const {
+  const upstream::Cluster* cluster = worker_.clusters.find(cluster_id_);
+  return cluster ? cluster->config() : nullptr;
+}
+
 void TcpSession::connect() {
   const model::WeightedCluster* chosen =
       route::choose_cluster(settings().clusters, settings().total_weight, worker_.loop.rng().next());
@@ -65,6 +71,7 @@ void TcpSession::connect() {
     return fail(Flag::kNoClusterFound);
   }
   info_.cluster_name = chosen->name;
+  cluster_id_ = chosen->cluster_id;
   cluster_ = cluster->config_ref();
   const model::ClusterStats& stats = cluster_->stats;
   upstream::PickContext context;
@@ -82,6 +89,7 @@ void TcpSession::connect() {
     return fail(Flag::kUpstreamOverflow);
   }
   info_.attempts++;
+  info_.upstream_workload = host_->endpoint->workload;
   upstream_host_ = host_->endpoint->text;
   info_.upstream_host = upstream_host_;
   host_->active_connections++;
@@ -192,6 +200,7 @@ void TcpSession::end(bool reset) {
       cluster_->counts->connections.fetch_sub(1, std::memory_order_relaxed);
     }
   }
+  for (const auto& observer : observers_) observer->on_end();
   for (const auto& logger : settings().access_logs) logger->log({info_, nullptr, nullptr, true}, worker_.logs);
   if (reset) {
     net::Connection::close(std::move(accepted_.connection), true);

@@ -30,6 +30,7 @@ class TcpProxyConfig final : public filter::NetworkFilterConfig {
     bytes_ = {settings_.stats.cx_rx_bytes, settings_.stats.cx_tx_bytes};
   }
   std::unique_ptr<filter::Session> create(filter::WorkerContext& worker, filter::Accepted&& accepted) const override;
+  bool can_be_observed() const override { return true; }
   const Settings& settings() const { return settings_; }
   const net::ByteStats& bytes() const { return bytes_; }
 
@@ -38,7 +39,7 @@ class TcpProxyConfig final : public filter::NetworkFilterConfig {
   net::ByteStats bytes_;
 };
 
-class TcpSession final : public filter::Session {
+class TcpSession final : public filter::Session, public filter::TcpStream {
  public:
   TcpSession(const TcpProxyConfig& config, filter::WorkerContext& worker, filter::Accepted&& accepted);
   ~TcpSession() override;
@@ -46,6 +47,12 @@ class TcpSession final : public filter::Session {
   void start() override;
   void drain(bool) override {}  // a TCP stream has no boundary to stop at; the drain deadline ends it
   void close() override;
+
+  filter::WorkerContext& worker() const override { return worker_; }
+  const http::StreamInfo& info() const override { return info_; }
+  const net::Connection& downstream() const override { return *accepted_.connection; }
+  const net::Connection* upstream() const override { return upstream_.get(); }
+  model::ClusterPtr cluster() const override;
 
  private:
   struct Downstream final : net::ConnectionCallbacks {
@@ -94,6 +101,7 @@ class TcpSession final : public filter::Session {
   Upstream upstream_side_{*this};
   std::unique_ptr<net::Connection> upstream_;
   upstream::HostPtr host_;
+  uint32_t cluster_id_ = model::kNoId;
   base::LocalRef<model::ClusterConfig> cluster_;
   net::ByteStats upstream_bytes_;
   base::Timer idle_timer_, duration_timer_;
@@ -103,6 +111,7 @@ class TcpSession final : public filter::Session {
   bool connected_ = false;
   bool downstream_eof_ = false, upstream_eof_ = false;
   bool ended_ = false;
+  std::vector<std::unique_ptr<filter::TcpObserver>> observers_;
 };
 
 }  // namespace pinnace::filters::tcp_proxy

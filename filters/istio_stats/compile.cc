@@ -1,0 +1,84 @@
+#include "filters/istio_stats/compile.h"
+
+#include "filters/istio_stats/http_stats.h"
+#include "filters/istio_stats/tcp_stats.h"
+#include "istio/stats.pb.h"
+#include "xds_client/compile/common.h"
+
+namespace pinnace::filters::istio_stats {
+namespace {
+
+using google::protobuf::Any;
+
+// One entry of metrics: for the metric it names, or for all.
+Result<bool> override_with(const ::stats::MetricConfig& proto, Settings& out) {
+  if (!proto.match().empty()) return error("match: not supported");
+  if (proto.dimensions_size() > 0) return error("dimensions: not supported yet");
+  for (size_t i = 0; i < kMetrics; i++) {
+    if (!proto.name().empty() && proto.name() != metric_name(static_cast<Metric>(i))) continue;
+    if (proto.drop()) {
+      // ISTIO: a drop without a name drops nothing.
+      if (!proto.name().empty()) out.overrides[i].drop = true;
+      continue;
+    }
+    for (const auto& tag : proto.tags_to_remove()) {
+      if (standard_labels().contains(tag)) out.overrides[i].without.insert(tag);
+    }
+  }
+  return true;
+}
+
+std::string text_of(const google::protobuf::Struct& in, const char* name) {
+  auto found = in.fields().find(name);
+  return found == in.fields().end() ? std::string() : found->second.string_value();
+}
+
+std::string label_of(const envoy::config::core::v3::Node& node, const char* name) {
+  auto labels = node.metadata().fields().find("LABELS");
+  return labels == node.metadata().fields().end() ? std::string() : text_of(labels->second.struct_value(), name);
+}
+
+Result<SettingsPtr> settings_of(const Any& any, compile::Context& context) {
+  ::stats::PluginConfig proto;
+  if (!any.UnpackTo(&proto)) return error("typed_config does not parse");
+  if (proto.definitions_size() > 0) return error("definitions: not supported yet");
+  auto out = std::make_shared<Settings>();
+  out->store = &context.stats;
+  // rotation_interval and graceful_deletion_interval: combinations of labels are bounded instead (series.h).
+  out->host_fallback = !proto.disable_host_header_fallback();
+  if (proto.has_tcp_reporting_duration()) {
+    out->report_every_ms = compile::milliseconds(proto.tcp_reporting_duration());
+  }
+  bool inbound = context.direction == model::TrafficDirection::kInbound;
+  out->reporter = proto.reporter() == ::stats::SERVER_GATEWAY ? Reporter::kWaypoint
+                  : inbound                                   ? Reporter::kDestination
+                                                              : Reporter::kSource;
+  out->local = istio::workload_of(context.node, {});
+  out->local.app = label_of(context.node, "app");  // ISTIO: of itself not by the qualified names
+  out->local.version = label_of(context.node, "version");
+  for (const auto& metric : proto.metrics()) {
+    auto done = override_with(metric, *out);
+    if (!done) return compile::in("metrics[" + metric.name() + "]", done.error());
+  }
+  std::string version = text_of(context.node.metadata(), "ISTIO_VERSION");
+  if (version.empty()) version = "unknown";
+  context.stats.set_shared(context.stats.gauge("istiocustom.istio_build", {{"component", "proxy"}, {"tag", version}}),
+                           1);
+  return SettingsPtr(std::move(out));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const filter::HttpFilterConfig>> compile_http(const Any& any, compile::Context& context) {
+  auto settings = settings_of(any, context);
+  if (!settings) return settings.error();
+  return std::shared_ptr<const filter::HttpFilterConfig>(std::make_shared<HttpStatsConfig>(std::move(*settings)));
+}
+
+Result<std::shared_ptr<const filter::TcpObserverConfig>> compile_tcp(const Any& any, compile::Context& context) {
+  auto settings = settings_of(any, context);
+  if (!settings) return settings.error();
+  return std::shared_ptr<const filter::TcpObserverConfig>(std::make_shared<TcpStatsConfig>(std::move(*settings)));
+}
+
+}  // namespace pinnace::filters::istio_stats

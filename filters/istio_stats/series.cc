@@ -1,0 +1,123 @@
+#include "filters/istio_stats/series.h"
+
+#include <atomic>
+
+#include "proxy/base/log.h"
+
+namespace pinnace::filters::istio_stats {
+namespace {
+
+struct Kind {
+  const char* name;
+  bool histogram;
+  bool with_outcome;  // counted at the end, with how it went
+};
+constexpr Kind kKinds[kMetrics] = {
+    {"requests_total", false, true},
+    {"request_duration_milliseconds", true, true},
+    {"request_bytes", true, true},
+    {"response_bytes", true, true},
+    {"request_messages_total", false, false},
+    {"response_messages_total", false, false},
+    {"tcp_connections_opened_total", false, true},
+    {"tcp_connections_closed_total", false, true},
+    {"tcp_sent_bytes_total", false, true},
+    {"tcp_received_bytes_total", false, true},
+};
+
+bool is_tcp(size_t metric) { return metric >= static_cast<size_t>(Metric::kTcpOpened); }
+
+std::atomic<size_t> made_series{0};
+
+template <class T>
+void put(std::string& out, const T& value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+void put_text(std::string& out, std::string_view text) {
+  put(out, static_cast<uint32_t>(text.size()));
+  out.append(text);
+}
+
+Tags without(const Tags& tags, const std::set<std::string, std::less<>>& names) {
+  Tags out;
+  for (const auto& tag : tags) {
+    if (!names.contains(tag.name)) out.push_back(tag);
+  }
+  return out;
+}
+
+}  // namespace
+
+const char* metric_name(Metric metric) { return kKinds[static_cast<size_t>(metric)].name; }
+
+SeriesTable& SeriesTable::here() {
+  static thread_local SeriesTable table;
+  return table;
+}
+
+Series& SeriesTable::find(const SettingsPtr& settings, const Key& key) {
+  scratch_.clear();
+  put(scratch_, settings.get());
+  put(scratch_, key.peer.get());
+  put(scratch_, key.upstream.get());
+  put(scratch_, key.cluster.get());
+  put(scratch_, key.facts.security);
+  put_text(scratch_, key.facts.peer_principal);
+  put_text(scratch_, key.facts.local_principal);
+  put_text(scratch_, key.facts.service_host);
+  put_text(scratch_, key.facts.service_name);
+  if (key.outcome) {
+    put(scratch_, key.outcome->protocol);
+    put(scratch_, key.outcome->code);
+    put(scratch_, key.outcome->grpc_status);
+    put_text(scratch_, key.outcome->flags);
+  }
+  auto found = known_.find(scratch_);
+  if (found != known_.end()) return found->second;
+  if (known_.size() >= kMostHere) known_.clear();
+  Series& series = known_[scratch_];
+  series.settings = settings;
+  series.peer = key.peer;
+  series.upstream = key.upstream;
+  series.cluster = key.cluster;
+  fill(*settings, key, series);
+  return series;
+}
+
+void SeriesTable::fill(const Settings& settings, const Key& key, Series& series) {
+  Tags tags = peer_labels(settings.reporter, settings.local, key.facts);
+  if (key.outcome) add_outcome(*key.outcome, key.facts.security, tags);
+  stats::Store& store = *settings.store;
+  bool tcp = key.outcome && key.outcome->protocol == Protocol::kTcp;
+  bool counted = false;
+  Facts nobody;
+  nobody.security = key.facts.security;
+  for (size_t i = 0; i < kMetrics; i++) {
+    const auto& changed = settings.overrides[i];
+    if (changed.drop || kKinds[i].with_outcome != (key.outcome != nullptr)) continue;
+    if (key.outcome && is_tcp(i) != tcp) continue;
+    std::string base = std::string("istiocustom.istio_") + kKinds[i].name;
+    Tags mine = changed.without.empty() ? tags : without(tags, changed.without);
+    if (!counted && !store.has(base, mine)) {
+      counted = true;
+      size_t before = made_series.fetch_add(1, std::memory_order_relaxed);
+      if (before == kMostSeries) {
+        PN_LOG(kWarning, "stats",
+               "istio.stats: {} combinations of labels; new ones are counted without what the peer and the client say",
+               kMostSeries);
+      }
+      if (before >= kMostSeries) {
+        tags = peer_labels(settings.reporter, settings.local, nobody);
+        if (key.outcome) add_outcome(*key.outcome, key.facts.security, tags);
+        mine = changed.without.empty() ? tags : without(tags, changed.without);
+      }
+    }
+    if (kKinds[i].histogram) {
+      series.histograms[i] = store.histogram(base, mine);
+    } else {
+      series.counters[i] = store.counter(base, mine);
+    }
+  }
+}
+
+}  // namespace pinnace::filters::istio_stats
