@@ -59,7 +59,7 @@ struct Series {
 
 class SeriesTable {
  public:
-  static constexpr size_t kMostHere = 4096;     // of a worker: the table starts afresh
+  static constexpr size_t kMostHere = 4096;    // of a worker: the table starts afresh
   static constexpr size_t kMostSeries = 4000;  // of the process: some 7 KiB each
 
   // The thread's own.
