@@ -31,7 +31,7 @@ def test_a_missing_bootstrap_and_a_port_in_use_are_one_line_and_exit_1(lab, tmp_
     assert done.returncode == 1 and "/nonexistent.yaml" in done.stderr and len(done.stderr.splitlines()) == 1
     taken = lab.origin().port
     path = tmp_path / "b.json"
-    path.write_text(json.dumps(c.bootstrap([c.listener("busy", taken, c.hcm([c.route("/", "x")]))], [c.cluster("x")])))
+    path.write_text(json.dumps(c.bootstrap([c.listener("busy", taken, c.hcm([c.route("/", "x")], log=False))], [c.cluster("x")])))
     done = subprocess.run([PINNACE, "-c", str(path)], capture_output=True, text=True, timeout=10)
     assert done.returncode == 1 and "busy" in done.stderr and "in use" in done.stderr
 
