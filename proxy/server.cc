@@ -11,8 +11,8 @@
 #include "proxy/base/log.h"
 #include "proxy/regex.h"
 #include "xds_client/compile/common.h"
-#include "xds_client/grpc_transport.h"
 #include "xds_client/overload.h"
+#include "xds_client/upstream_transport.h"
 
 namespace pinnace {
 
@@ -118,27 +118,6 @@ void Server::read_runtime(const xds::Bootstrap& bootstrap) {
   }
 }
 
-// The endpoints of the bootstrap's clusters as the gRPC library wants them named.
-std::map<std::string, std::string> Server::grpc_targets(const xds::Bootstrap& bootstrap) const {
-  std::map<std::string, std::string> targets;
-  for (const auto& cluster : bootstrap.static_resources().clusters()) {
-    if (cluster.load_assignment().endpoints_size() == 0 ||
-        cluster.load_assignment().endpoints(0).lb_endpoints_size() == 0)
-      continue;
-    const auto& address = cluster.load_assignment().endpoints(0).lb_endpoints(0).endpoint().address();
-    if (address.has_pipe()) {
-      std::string path = address.pipe().path();
-      targets[cluster.name()] = path[0] == '/' ? "unix://" + path : "unix:" + path;
-    } else {
-      const auto& socket = address.socket_address();
-      auto ip = base::Address::ip(socket.address(), static_cast<uint16_t>(socket.port_value()));
-      targets[cluster.name()] = ip ? (ip->kind() == base::Address::Kind::kIpv4 ? "ipv4:" : "ipv6:") + ip->text()
-                                   : "dns:///" + socket.address() + ":" + std::to_string(socket.port_value());
-    }
-  }
-  return targets;
-}
-
 Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_ = bootstrap;
   bootstrap_.mutable_node()->set_user_agent_name("pinnace");
@@ -176,11 +155,15 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
     auto listening = admin_->listen(*address);
     if (!listening) return error("admin.address: " + listening.error().message);
   }
-  return configuration_->start(bootstrap_,
-                               std::make_unique<xds::GrpcTransportFactory>(control_, grpc_targets(bootstrap)));
+  std::set<std::string> clusters;
+  for (const auto& cluster : bootstrap.static_resources().clusters()) clusters.insert(cluster.name());
+  auto transports = std::make_unique<xds::UpstreamTransportFactory>(control_, store_, std::move(clusters));
+  transports_ = transports.get();
+  return configuration_->start(bootstrap_, std::move(transports));
 }
 
 void Server::publish(std::shared_ptr<const model::Update> update) {
+  transports_->apply(update);
   for (auto& worker : workers_) worker->apply(update);
 }
 

@@ -15,6 +15,10 @@
 #include "xds_client/bootstrap.h"
 #include "xds_client/configuration.h"
 
+namespace pinnace::xds {
+class UpstreamTransportFactory;
+}
+
 namespace pinnace {
 
 struct Options {
@@ -57,7 +61,6 @@ class Server final : private admin::Host {
   void drain_and_stop();
   void poll_drained(std::chrono::steady_clock::time_point deadline);
   void stop();
-  std::map<std::string, std::string> grpc_targets(const xds::Bootstrap& bootstrap) const;
 
   Options options_;
   xds::Bootstrap bootstrap_;
@@ -74,6 +77,7 @@ class Server final : private admin::Host {
   std::unique_ptr<net::ConnectionLimit> connection_limit_;  // finite
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<xds::Configuration> configuration_;
+  xds::UpstreamTransportFactory* transports_ = nullptr;  // configuration_ owns it
   std::unique_ptr<admin::Admin> admin_;
   bool live_ = false;
   bool draining_ = false;

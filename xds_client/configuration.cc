@@ -92,11 +92,11 @@ Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap&
     if (wants_clusters_) ads_->subscription().want_all(kClusterType);
     auto connected = context_.stats.gauge("control_plane.connected_state");
     ads_->on_connected_change([this, connected](bool up) { context_.stats.set_shared(connected, up ? 1 : 0); });
-    ads_->start();
   } else if (wants_clusters_ || wants_listeners_) {
     return error("dynamic_resources: cds_config and lds_config need ads_config");
   }
   settle();
+  if (ads_) ads_->start();  // over clusters that are published by now
   return true;
 }
 

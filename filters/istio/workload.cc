@@ -14,9 +14,17 @@ constexpr const char* kCanonicalName = "service.istio.io/canonical-name";
 constexpr const char* kCanonicalRevision = "service.istio.io/canonical-revision";
 constexpr const char* kOwnerPrefix = "kubernetes://apis/apps/v1/namespaces/";
 
+std::string clean(std::string_view text) {
+  std::string out(text.substr(0, kMostText));
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '_';
+  }
+  return out;
+}
+
 std::string text(const Struct& in, const std::string& name) {
   auto found = in.fields().find(name);
-  return found == in.fields().end() ? std::string() : found->second.string_value();
+  return found == in.fields().end() ? std::string() : clean(found->second.string_value());
 }
 
 // "kubernetes://apis/apps/v1/namespaces/NS/deployments/NAME" → "deployment"
@@ -41,7 +49,7 @@ void read_labels(const Struct& labels, const Labels& additional, Workload& out) 
   out.version = either("app.kubernetes.io/version", "version");
   for (const auto& name : additional) {
     auto found = labels.fields().find(name);
-    if (found != labels.fields().end()) out.more[name] = found->second.string_value();
+    if (found != labels.fields().end()) out.more[name] = clean(found->second.string_value());
   }
 }
 
@@ -77,7 +85,7 @@ std::optional<Workload> workload_of_endpoint(std::string_view encoded) {
   std::vector<std::string> parts;
   while (true) {
     size_t semicolon = encoded.find(';');
-    parts.emplace_back(encoded.substr(0, semicolon));
+    parts.push_back(clean(encoded.substr(0, semicolon)));
     if (semicolon == std::string_view::npos) break;
     encoded.remove_prefix(semicolon + 1);
   }

@@ -15,6 +15,9 @@
 
 namespace pinnace::filters::istio {
 
+// What a peer says of itself becomes log text and labels: control characters are "_", and it ends after so many bytes.
+inline constexpr size_t kMostText = 256;  // a Kubernetes name has at most 253
+
 struct Workload {
   std::string instance;        // NAME: the pod
   std::string namespace_name;  // NAMESPACE

@@ -25,6 +25,9 @@ uint64_t wire_size(const http::ResponseHead& head) {
   return sizeof("HTTP/1.1 200 OK\r\n") - 1 + wire_size(head.headers);
 }
 
+// What a client may choose ends where a name would.
+std::string_view cut(std::string_view text) { return text.substr(0, istio::kMostText); }
+
 bool is_passthrough(std::string_view cluster) {
   return cluster == "BlackHoleCluster" || cluster == "PassthroughCluster" || cluster == "InboundPassthroughCluster";
 }
@@ -93,14 +96,14 @@ SeriesTable::Key HttpStats::key() const {
   if (settings_->reporter == Reporter::kSource) {
     if (upstream) key.peer = upstream->workload;
     if (!key.peer) key.peer = istio::Peers::here({}).of_endpoint(info.upstream_workload);
-    facts.peer_principal = info.upstream_peer_principal;
-    facts.local_principal = info.upstream_local_principal;
+    facts.peer_principal = cut(info.upstream_peer_principal);
+    facts.local_principal = cut(info.upstream_local_principal);
     if (facts.peer_principal.empty() && key.peer) facts.peer_principal = key.peer->identity;
   } else {
     if (downstream) key.peer = downstream->workload;
     if (upstream) key.upstream = upstream->workload;
-    if (info.tls && !info.tls->peer_uri_sans.empty()) facts.peer_principal = info.tls->peer_uri_sans.front();
-    if (info.tls && !info.tls->local_uri_sans.empty()) facts.local_principal = info.tls->local_uri_sans.front();
+    if (info.tls && !info.tls->peer_uri_sans.empty()) facts.peer_principal = cut(info.tls->peer_uri_sans.front());
+    if (info.tls && !info.tls->local_uri_sans.empty()) facts.local_principal = cut(info.tls->local_uri_sans.front());
     bool mutual = !facts.peer_principal.empty() && !facts.local_principal.empty();
     facts.security = mutual ? Security::kMutualTls : Security::kNone;
   }
@@ -113,7 +116,7 @@ SeriesTable::Key HttpStats::key() const {
 void HttpStats::name_service(SeriesTable::Key& key) const {
   const http::StreamInfo& info = stream_.info();
   Facts& facts = key.facts;
-  if (settings_->host_fallback) facts.service_host = facts.service_name = stream_.request().authority;
+  if (settings_->host_fallback) facts.service_host = facts.service_name = cut(stream_.request().authority);
   if (info.route_name == "block_all") {
     facts.service_name = "BlackHoleCluster";
   } else if (info.route_name == "allow_any") {

@@ -27,7 +27,8 @@ constexpr Kind kKinds[kMetrics] = {
 
 bool is_tcp(size_t metric) { return metric >= static_cast<size_t>(Metric::kTcpOpened); }
 
-std::atomic<size_t> made_series{0};
+std::atomic<size_t> made_series{0}, made_text{0}, made_rest{0};
+std::atomic<bool> full{false};
 
 template <class T>
 void put(std::string& out, const T& value) {
@@ -84,38 +85,54 @@ Series& SeriesTable::find(const SettingsPtr& settings, const Key& key) {
   return series;
 }
 
+// Beyond the bounds: without what others say.
+Tags SeriesTable::rest_of(const Settings& settings, const Key& key, bool with_outcome) {
+  Facts nobody;
+  nobody.security = key.facts.security;
+  Tags tags = peer_labels(settings.reporter, settings.local, nobody);
+  if (!key.outcome) return tags;
+  add_outcome(with_outcome ? *key.outcome : Outcome{.protocol = key.outcome->protocol}, key.facts.security, tags);
+  return tags;
+}
+
+// Whether one more combination fits; counts it.
+bool SeriesTable::admit(const Tags& tags) {
+  size_t size = 0;
+  for (const auto& tag : tags) size += tag.name.size() + tag.value.size();
+  size_t before = made_series.fetch_add(1, std::memory_order_relaxed);
+  size_t text = made_text.fetch_add(size, std::memory_order_relaxed);
+  bool fits = before < kMostSeries && text < kMostText;
+  if (!fits && !full.exchange(true)) {
+    PN_LOG(kWarning, "stats",
+           "istio.stats: {} combinations of labels; new ones are counted without what peers and clients say", before);
+  }
+  return fits;
+}
+
 void SeriesTable::fill(const Settings& settings, const Key& key, Series& series) {
   Tags tags = peer_labels(settings.reporter, settings.local, key.facts);
   if (key.outcome) add_outcome(*key.outcome, key.facts.security, tags);
   stats::Store& store = *settings.store;
   bool tcp = key.outcome && key.outcome->protocol == Protocol::kTcp;
-  bool counted = false;
-  Facts nobody;
-  nobody.security = key.facts.security;
+  bool looked = false;
   for (size_t i = 0; i < kMetrics; i++) {
     const auto& changed = settings.overrides[i];
     if (changed.drop || kKinds[i].with_outcome != (key.outcome != nullptr)) continue;
     if (key.outcome && is_tcp(i) != tcp) continue;
     std::string base = std::string("istiocustom.istio_") + kKinds[i].name;
-    Tags mine = changed.without.empty() ? tags : without(tags, changed.without);
-    if (!counted && !store.has(base, mine)) {
-      counted = true;
-      size_t before = made_series.fetch_add(1, std::memory_order_relaxed);
-      if (before == kMostSeries) {
-        PN_LOG(kWarning, "stats",
-               "istio.stats: {} combinations of labels; new ones are counted without what the peer and the client say",
-               kMostSeries);
-      }
-      if (before >= kMostSeries) {
-        tags = peer_labels(settings.reporter, settings.local, nobody);
-        if (key.outcome) add_outcome(*key.outcome, key.facts.security, tags);
-        mine = changed.without.empty() ? tags : without(tags, changed.without);
-      }
+    auto known = looked ? stats::Store::Known::kThere : store.known(base, without(tags, changed.without));
+    if (known == stats::Store::Known::kRejected) continue;
+    looked = true;  // the others of this combination are made with it
+    if (known == stats::Store::Known::kNew && !admit(tags)) {
+      tags = rest_of(settings, key, true);
+      bool more = store.known(base, without(tags, changed.without)) == stats::Store::Known::kNew;
+      // Codes are the upstream's to choose.
+      if (more && made_rest.fetch_add(1, std::memory_order_relaxed) >= kMostRest) tags = rest_of(settings, key, false);
     }
     if (kKinds[i].histogram) {
-      series.histograms[i] = store.histogram(base, mine);
+      series.histograms[i] = store.histogram(base, without(tags, changed.without));
     } else {
-      series.counters[i] = store.counter(base, mine);
+      series.counters[i] = store.counter(base, without(tags, changed.without));
     }
   }
 }

@@ -59,8 +59,10 @@ struct Series {
 
 class SeriesTable {
  public:
-  static constexpr size_t kMostHere = 4096;    // of a worker: the table starts afresh
-  static constexpr size_t kMostSeries = 4000;  // of the process: some 7 KiB each
+  static constexpr size_t kMostHere = 4096;             // of a worker: the table starts afresh
+  static constexpr size_t kMostText = 4 * 1024 * 1024;  // of the process: bytes of the labels of all of them
+  static constexpr size_t kMostRest = 500;              // beyond them, told apart by how they ended
+  static constexpr size_t kMostSeries = 4000;           // of the process: some 7 KiB each
 
   // The thread's own.
   static SeriesTable& here();
@@ -79,6 +81,8 @@ class SeriesTable {
     using is_transparent = void;
   };
   static void fill(const Settings& settings, const Key& key, Series& series);
+  static bool admit(const Tags& tags);
+  static Tags rest_of(const Settings& settings, const Key& key, bool with_outcome);
 
   std::unordered_map<std::string, Series, Hash, std::equal_to<>> known_;
   std::string scratch_;

@@ -5,6 +5,10 @@
 namespace pinnace::filters::istio_stats {
 namespace {
 
+std::string_view first(const std::vector<std::string>& sans) {
+  return sans.empty() ? std::string_view() : std::string_view(sans.front()).substr(0, istio::kMostText);
+}
+
 const metadata_exchange::Exchange* exchange_of(const net::Connection* connection) {
   return connection ? dynamic_cast<const metadata_exchange::Exchange*>(connection->prologue()) : nullptr;
 }
@@ -36,8 +40,8 @@ SeriesTable::Key TcpStats::key() const {
   const auto* exchange = exchange_of(source ? stream_.upstream() : &stream_.downstream());
   if (exchange) key.peer = exchange->peer();
   const net::TlsInfo* tls = source ? (stream_.upstream() ? stream_.upstream()->tls() : nullptr) : info.tls;
-  if (tls && !tls->peer_uri_sans.empty()) facts.peer_principal = tls->peer_uri_sans.front();
-  if (tls && !tls->local_uri_sans.empty()) facts.local_principal = tls->local_uri_sans.front();
+  if (tls) facts.peer_principal = first(tls->peer_uri_sans);
+  if (tls) facts.local_principal = first(tls->local_uri_sans);
   if (source) {
     if (!key.peer) key.peer = istio::Peers::here({}).of_endpoint(info.upstream_workload);
   } else {

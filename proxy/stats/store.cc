@@ -54,10 +54,11 @@ std::string Store::full_name(std::string_view name, const Tags& tags) {
   return out;
 }
 
-bool Store::has(std::string_view name, const Tags& tags) const {
+Store::Known Store::known(std::string_view name, const Tags& tags) const {
   std::string full = full_name(name, tags);
+  if (included_ && !included_(full)) return Known::kRejected;
   std::lock_guard lock(mutex_);
-  return names_.contains(full);
+  return names_.contains(full) ? Known::kThere : Known::kNew;
 }
 
 uint32_t Store::make_tagged(std::string_view name, const Tags& tags, Kind kind) {
@@ -66,6 +67,8 @@ uint32_t Store::make_tagged(std::string_view name, const Tags& tags, Kind kind) 
   auto found = names_.find(full);
   if (found != names_.end()) return found->second.kind == kind ? found->second.cell : 0;
   if (included_ && !included_(full)) return 0;
+  if (next_cell_ + 2 * Cells::kChunk > Cells::kMaxChunks * Cells::kChunk)
+    return 0;  // peers make these: full is no fault
   return add_entry(full, Entry{kind, 0, nullptr, std::string(name), tags});
 }
 
@@ -119,9 +122,16 @@ uint64_t Store::sum(uint32_t cell) const {
   return total;
 }
 
+// Readers take their time; workers that meet a new name do not wait for them. Entries are never taken out.
 void Store::each(const std::function<void(const Sample&)>& visit) const {
-  std::lock_guard lock(mutex_);
-  for (const auto& [name, entry] : names_) {
+  std::vector<const Names::value_type*> all;
+  {
+    std::lock_guard lock(mutex_);
+    all.reserve(names_.size());
+    for (const auto& named : names_) all.push_back(&named);
+  }
+  for (const auto* named : all) {
+    const auto& [name, entry] = *named;
     Sample sample;
     sample.name = name;
     sample.kind = entry.kind;

@@ -1,6 +1,6 @@
 // Store: the names of all stats, where their cells are, and their tags. Names are made when configuration is compiled,
-// never on the request path; the same name gives the same cells for the life of the process.
-// THREAD: any (a mutex guards the names; cells are written without it).
+// or when something is met for the first time (a response code, a peer); the same name gives the same cells for the
+// life of the process. THREAD: any (a mutex guards the names; cells are written without it).
 #pragma once
 
 #include <functional>
@@ -57,7 +57,8 @@ class Store {
   Counter counter(std::string_view name, const Tags& tags) { return {make_tagged(name, tags, Kind::kCounter)}; }
   Gauge gauge(std::string_view name, const Tags& tags) { return {make_tagged(name, tags, Kind::kGauge)}; }
   Histogram histogram(std::string_view name, const Tags& tags) { return {make_tagged(name, tags, Kind::kHistogram)}; }
-  bool has(std::string_view name, const Tags& tags) const;
+  enum class Known : uint8_t { kThere, kNew, kRejected };
+  Known known(std::string_view name, const Tags& tags) const;
   // A value that is computed when it is read, such as server.uptime.
   void computed_gauge(std::string_view name, std::function<uint64_t()> read);
 
@@ -82,6 +83,8 @@ class Store {
     std::vector<Tag> tags;
   };
 
+  using Names = std::map<std::string, Entry, std::less<>>;
+
   uint32_t make(std::string_view name, Kind kind);
   uint32_t make_tagged(std::string_view name, const Tags& tags, Kind kind);
   uint32_t add_entry(std::string_view name, Entry entry);
@@ -92,7 +95,7 @@ class Store {
 
   mutable std::mutex mutex_;
   std::mutex shared_mutex_;
-  std::map<std::string, Entry, std::less<>> names_;
+  Names names_;
   std::vector<std::unique_ptr<Cells>> threads_;
   Cells* shared_;
   uint32_t next_cell_ = 1;

@@ -200,6 +200,24 @@ def test_stats_and_the_build_stand_under_istios_names(lab):
     assert text.startswith("istiocustom.istio_requests_total.reporter.source.source_workload.shop.") and text.endswith(": 1\n")
 
 
+def test_what_peers_and_clients_say_is_cut_and_cleaned(lab):
+    proxy = http(lab, cluster(lab.origin(), "some", istio={}), filters=[metadata_exchange(**SERVER), stats()], direction="INBOUND")
+    lab.client(proxy.port).get("/", host="h" * 5000, headers=[(METADATA, words({"WORKLOAD_NAME": "w" * 5000, "NAMESPACE": "a\nb\x7f"}))])
+    labels, _ = one(proxy, "istio_requests_total")
+    assert labels["source_workload"] == "w" * 256 and labels["source_workload_namespace"] == "a_b_"
+    assert labels["destination_service"] == "h" * 256
+
+
+def test_long_names_count_by_their_bytes(lab):
+    proxy = http(lab, cluster(lab.origin(), "inbound|80||"), filters=INBOUND, direction="INBOUND")
+    client = lab.client(proxy.port)
+    for i in range(3000):
+        client.get("/", headers=[(METADATA, words({"WORKLOAD_NAME": f"{i}" + "w" * 300, "NAMESPACE": f"{i}" + "n" * 300, "CLUSTER_ID": "c" * 300,
+                                                   "LABELS": {"app": f"{i}" + "a" * 300, "version": f"{i}" + "v" * 300}}))])
+    text = eventually(lambda: proxy.admin("/stats?usedonly&filter=istio_requests_total").text)
+    assert len(text) < 8 << 20 and "combinations of labels" in proxy.log()
+
+
 def test_peers_cannot_make_metrics_without_end(lab):
     proxy = http(lab, cluster(lab.origin(), "inbound|80||"), filters=INBOUND, direction="INBOUND")
     client = lab.client(proxy.port)

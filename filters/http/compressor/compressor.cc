@@ -73,7 +73,7 @@ Next Compressor::on_request(bool) {
     candidates.has_accept = true;
     candidates.accept = accept;
   }
-  if (settings_.remove_accept_encoding) headers.remove("accept-encoding");
+  if (settings_.enabled && settings_.remove_accept_encoding) headers.remove("accept-encoding");
   return Next::kContinue;
 }
 

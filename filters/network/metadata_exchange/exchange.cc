@@ -48,12 +48,14 @@ std::optional<std::string_view> Exchange::begin(const net::TlsInfo* tls) {
 }
 
 net::Prologue::Taken Exchange::take(base::Bytes& data) {
+  const base::Bytes whole = data;
+  bool first = came_.empty();
   while (true) {
     size_t want = came_.size() < kHead ? kHead : kHead + u32(came_, 4);
     size_t more = std::min(want - came_.size(), data.size());
     came_.append(reinterpret_cast<const char*>(data.data()), more);
     data = data.subspan(more);
-    if (!begins_with_magic()) return hand_back(data);
+    if (!begins_with_magic()) return hand_back(first ? whole : base::Bytes(), data);
     if (came_.size() < want) return Taken::kMore;
     uint32_t length = u32(came_, 4);
     if (length > kMostBytes) return broken();
@@ -69,9 +71,14 @@ bool Exchange::begins_with_magic() const {
   return true;
 }
 
-net::Prologue::Taken Exchange::hand_back(base::Bytes& data) {
+net::Prologue::Taken Exchange::hand_back(base::Bytes whole, base::Bytes& data) {
   cells_.add(settings_->stats.initial_header_not_found);
   over_ = true;
+  if (!whole.empty()) {  // it came in one read
+    came_ = {};
+    data = whole;
+    return Taken::kOver;
+  }
   came_.append(reinterpret_cast<const char*>(data.data()), data.size());
   data = {reinterpret_cast<const uint8_t*>(came_.data()), came_.size()};
   return Taken::kOver;

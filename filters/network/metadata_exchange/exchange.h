@@ -50,7 +50,7 @@ class Exchange final : public net::Prologue {
  private:
   bool begins_with_magic() const;
   // The peer does not take part: all that came is the connection's.
-  Taken hand_back(base::Bytes& data);
+  Taken hand_back(base::Bytes whole, base::Bytes& data);
   Taken broken();
   Taken finish();
 

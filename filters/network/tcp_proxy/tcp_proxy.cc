@@ -76,6 +76,7 @@ void TcpSession::connect() {
   const model::ClusterStats& stats = cluster_->stats;
   upstream::PickContext context;
   context.original_destination = &local_;
+  info_.upstream_workload = {};  // of the host that we let go
   host_ = cluster->pick(context).host;
   if (!host_) {
     worker_.loop.cells().add(stats.cx_none_healthy);
@@ -161,8 +162,7 @@ void TcpSession::on_upstream_close(net::CloseReason reason) {
   if (reason == net::CloseReason::kConnectTimeout) worker_.loop.cells().add(cluster_->stats.cx_connect_timeout);
   host_->connect_failures++;
   if (info_.attempts < settings().max_connect_attempts) {
-    host_->active_connections--;
-    worker_.loop.cells().dec(cluster_->stats.cx_active);
+    give_connection_back();
     net::Connection::close(std::move(upstream_));
     return connect();
   }
@@ -186,20 +186,23 @@ void TcpSession::fail(Flag flag) {
 
 void TcpSession::close() { end(false); }
 
+// What connect() has counted.
+void TcpSession::give_connection_back() {
+  host_->active_connections--;
+  worker_.loop.cells().dec(cluster_->stats.cx_active);
+  worker_.loop.cells().add(cluster_->stats.cx_destroy);
+  if (cluster_->breakers.max_connections != model::CircuitBreakers::kUnlimited) {
+    cluster_->counts->connections.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
 void TcpSession::end(bool reset) {
   if (ended_) return;
   ended_ = true;
   idle_timer_.cancel();
   duration_timer_.cancel();
   info_.end_ns = worker_.loop.now_ns();
-  if (upstream_ && host_) {
-    host_->active_connections--;
-    worker_.loop.cells().dec(cluster_->stats.cx_active);
-    worker_.loop.cells().add(cluster_->stats.cx_destroy);
-    if (cluster_->breakers.max_connections != model::CircuitBreakers::kUnlimited) {
-      cluster_->counts->connections.fetch_sub(1, std::memory_order_relaxed);
-    }
-  }
+  if (upstream_ && host_) give_connection_back();
   for (const auto& observer : observers_) observer->on_end();
   for (const auto& logger : settings().access_logs) logger->log({info_, nullptr, nullptr, true}, worker_.logs);
   if (reset) {

@@ -92,6 +92,7 @@ class TcpSession final : public filter::Session, public filter::TcpStream {
   }
   void on_idle();
   void fail(http::Flag flag);
+  void give_connection_back();
   void maybe_finish();
   void end(bool reset);
 

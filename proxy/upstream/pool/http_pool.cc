@@ -215,7 +215,7 @@ HttpPool& pool_of(Cluster& cluster, Host& host, const PoolKey& key) {
   for (auto at = host.pools.begin(); at != host.pools.end();) {
     HttpPool& pool = **at;
     if (!pool.retired() && pool.key() == key) return pool;
-    if (pool.retired() && pool.empty()) {
+    if (pool.empty()) {  // retired, or of a name that clients no longer ask for
       cluster.loop().destroy_later(std::move(*at));
       at = host.pools.erase(at);
     } else {

@@ -1,0 +1,45 @@
+// The TransportFactory over pinnace's own HTTP/2 and pools: a thread with an event loop and the bootstrap's clusters,
+// on which the streams to the control plane live, so that neither workers nor the control thread wait for the other.
+// THREAD: control, but for what is said to be the loop's.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <set>
+#include <thread>
+
+#include "proxy/model/update.h"
+#include "proxy/upstream/cluster.h"
+#include "tls/context.h"
+#include "xds_client/transport.h"
+
+namespace pinnace::xds {
+
+class UpstreamTransportFactory final : public TransportFactory {
+ public:
+  // `clusters`: the names of those that streams may go to.
+  UpstreamTransportFactory(boost::asio::io_context& control, stats::Store& store, std::set<std::string> clusters);
+  ~UpstreamTransportFactory() override;
+
+  // What workers are told; takes over what its clusters are made of.
+  void apply(std::shared_ptr<const model::Update> update);
+  std::unique_ptr<Transport> open(const std::string& cluster, const std::string& method,
+                                  Transport::Events events) override;
+
+ private:
+  class Line;
+  class LineTransport;
+
+  void take_over(const model::Update& update);  // on the loop
+
+  boost::asio::io_context& control_;
+  const std::set<std::string> names_;
+  base::EventLoop loop_;
+  // On the loop.
+  tls::ContextTable tls_;
+  upstream::ClusterTable clusters_;
+  std::map<std::string, uint32_t> ids_;
+  std::set<std::shared_ptr<Line>> lines_;
+  std::thread thread_;
+};
+
+}  // namespace pinnace::xds
