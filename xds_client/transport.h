@@ -1,5 +1,5 @@
-// Transport: one bidirectional gRPC stream of serialised messages to a control plane. What carries it is behind this:
-// upstream_transport.h; a test may put words in its place. THREAD: control; callbacks arrive on the control thread too.
+// Transport: one bidirectional gRPC stream of serialised messages to a control plane. What carries it is behind this
+// (upstream_transport.h). THREAD: control; callbacks arrive on the control thread too.
 // LIFETIME: destroying it ends the stream; no callback comes after.
 #pragma once
 
