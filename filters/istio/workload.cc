@@ -1,9 +1,8 @@
 #include "filters/istio/workload.h"
 
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-
 #include <vector>
+
+#include "xds_client/compile/struct.h"
 
 namespace pinnace::filters::istio {
 namespace {
@@ -23,8 +22,7 @@ std::string clean(std::string_view text) {
 }
 
 std::string text(const Struct& in, const std::string& name) {
-  auto found = in.fields().find(name);
-  return found == in.fields().end() ? std::string() : clean(found->second.string_value());
+  return clean(compile::value_in(in, name).string_value());
 }
 
 // "kubernetes://apis/apps/v1/namespaces/NS/deployments/NAME" → "deployment"
@@ -69,8 +67,7 @@ Workload workload_of(const Struct& metadata, const Labels& additional) {
   out.identity = text(metadata, "IDENTITY");
   out.region = text(metadata, "REGION");
   out.zone = text(metadata, "AVAILABILITY_ZONE");
-  auto labels = metadata.fields().find("LABELS");
-  if (labels != metadata.fields().end()) read_labels(labels->second.struct_value(), additional, out);
+  read_labels(compile::value_in(metadata, "LABELS").struct_value(), additional, out);
   return out;
 }
 
@@ -117,16 +114,6 @@ Struct metadata_of(const Workload& workload) {
   }
   put(out, "REGION", workload.region);
   put(out, "AVAILABILITY_ZONE", workload.zone);
-  return out;
-}
-
-std::string serialize(const google::protobuf::Message& message) {
-  std::string out;
-  google::protobuf::io::StringOutputStream stream(&out);
-  google::protobuf::io::CodedOutputStream coded(&stream);
-  coded.SetSerializationDeterministic(true);
-  message.SerializeToCodedStream(&coded);
-  coded.Trim();
   return out;
 }
 

@@ -42,7 +42,5 @@ Workload workload_of(const envoy::config::core::v3::Node& node, const Labels& ad
 std::optional<Workload> workload_of_endpoint(std::string_view encoded);
 
 google::protobuf::Struct metadata_of(const Workload& workload);
-// The same bytes each time: fields of maps in order.
-std::string serialize(const google::protobuf::Message& message);
 
 }  // namespace pinnace::filters::istio

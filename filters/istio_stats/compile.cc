@@ -4,6 +4,7 @@
 #include "filters/istio_stats/tcp_stats.h"
 #include "istio/stats.pb.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/compile/struct.h"
 
 namespace pinnace::filters::istio_stats {
 namespace {
@@ -28,16 +29,6 @@ Result<bool> override_with(const ::stats::MetricConfig& proto, Settings& out) {
   return true;
 }
 
-std::string text_of(const google::protobuf::Struct& in, const char* name) {
-  auto found = in.fields().find(name);
-  return found == in.fields().end() ? std::string() : found->second.string_value();
-}
-
-std::string label_of(const envoy::config::core::v3::Node& node, const char* name) {
-  auto labels = node.metadata().fields().find("LABELS");
-  return labels == node.metadata().fields().end() ? std::string() : text_of(labels->second.struct_value(), name);
-}
-
 Result<SettingsPtr> settings_of(const Any& any, compile::Context& context) {
   ::stats::PluginConfig proto;
   if (!any.UnpackTo(&proto)) return error("typed_config does not parse");
@@ -54,13 +45,14 @@ Result<SettingsPtr> settings_of(const Any& any, compile::Context& context) {
                   : inbound                                   ? Reporter::kDestination
                                                               : Reporter::kSource;
   out->local = istio::workload_of(context.node, {});
-  out->local.app = label_of(context.node, "app");  // ISTIO: of itself not by the qualified names
-  out->local.version = label_of(context.node, "version");
+  const auto& labels = compile::value_in(context.node.metadata(), "LABELS").struct_value();
+  out->local.app = compile::value_in(labels, "app").string_value();  // ISTIO: of itself not by the qualified names
+  out->local.version = compile::value_in(labels, "version").string_value();
   for (const auto& metric : proto.metrics()) {
     auto done = override_with(metric, *out);
     if (!done) return compile::in("metrics[" + metric.name() + "]", done.error());
   }
-  std::string version = text_of(context.node.metadata(), "ISTIO_VERSION");
+  std::string version = compile::value_in(context.node.metadata(), "ISTIO_VERSION").string_value();
   if (version.empty()) version = "unknown";
   context.stats.set_shared(context.stats.gauge("istiocustom.istio_build", {{"component", "proxy"}, {"tag", version}}),
                            1);

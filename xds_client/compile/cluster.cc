@@ -6,6 +6,7 @@
 #include "xds_client/compile/common.h"
 #include "xds_client/compile/http1.h"
 #include "xds_client/compile/http2.h"
+#include "xds_client/compile/struct.h"
 #include "xds_client/compile/tls.h"
 
 namespace pinnace::compile {
@@ -227,23 +228,18 @@ model::IstioCluster istio_of(const core::Metadata& metadata) {
   model::IstioCluster out;
   auto istio = metadata.filter_metadata().find("istio");
   if (istio == metadata.filter_metadata().end()) return out;
-  using google::protobuf::Value;
-  auto value = [](const google::protobuf::Struct& in, const char* name) -> const Value& {
-    auto found = in.fields().find(name);
-    return found == in.fields().end() ? Value::default_instance() : found->second;
-  };
   const auto& fields = istio->second;
-  out.external = value(fields, "external").bool_value();
-  out.disable_mx = value(fields, "disable_mx").bool_value();
-  out.no_alpn_override = value(fields, "alpn_override").string_value() == "false";
-  const auto& services = value(fields, "services").list_value();
+  out.external = value_in(fields, "external").bool_value();
+  out.disable_mx = value_in(fields, "disable_mx").bool_value();
+  out.no_alpn_override = value_in(fields, "alpn_override").string_value() == "false";
+  const auto& services = value_in(fields, "services").list_value();
   if (services.values_size() > 0) {
     const auto& first = services.values(0).struct_value();
     auto& service = out.service.emplace();
-    service.host = value(first, "host").string_value();
+    service.host = value_in(first, "host").string_value();
     bool named = first.fields().contains("name");
-    service.name = named ? value(first, "name").string_value() : service.host.substr(0, service.host.find('.'));
-    service.namespace_name = value(first, "namespace").string_value();
+    service.name = named ? value_in(first, "name").string_value() : service.host.substr(0, service.host.find('.'));
+    service.namespace_name = value_in(first, "namespace").string_value();
   }
   return out;
 }

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "proxy/http/h1/head_parser.h"
+#include "xds_client/compile/struct.h"
 
 namespace pinnace::compile {
 
@@ -128,8 +129,7 @@ Result<std::string> data_source(const core::DataSource& proto) {
 std::string istio_config(const core::Metadata& metadata) {
   auto istio = metadata.filter_metadata().find("istio");
   if (istio == metadata.filter_metadata().end()) return {};
-  auto config = istio->second.fields().find("config");
-  return config == istio->second.fields().end() ? std::string() : config->second.string_value();
+  return value_in(istio->second, "config").string_value();
 }
 
 }  // namespace pinnace::compile

@@ -1,10 +1,10 @@
 #include "xds_client/compile/context.h"
 
 #include <google/protobuf/descriptor.h>
-#include <google/protobuf/io/coded_stream.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <algorithm>
+
+#include "xds_client/compile/struct.h"
 
 namespace pinnace::compile {
 
@@ -27,15 +27,8 @@ Result<bool> only_fields(const google::protobuf::Message& message, std::initiali
 }
 
 uint64_t content_hash(const google::protobuf::Message& message) {
-  std::string bytes;
-  {
-    google::protobuf::io::StringOutputStream stream(&bytes);
-    google::protobuf::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);
-    message.SerializeToCodedStream(&coded);
-  }
   uint64_t hash = 0xcbf29ce484222325ull;  // FNV-1a
-  for (unsigned char c : bytes) hash = (hash ^ c) * 0x100000001b3ull;
+  for (unsigned char c : serialize(message)) hash = (hash ^ c) * 0x100000001b3ull;
   return hash;
 }
 

@@ -3,6 +3,7 @@
 #include "filters/http/peer_metadata/peer_metadata.h"
 #include "istio/peer_metadata.pb.h"
 #include "proxy/base/base64.h"
+#include "xds_client/compile/struct.h"
 
 namespace pinnace::filters::peer_metadata {
 namespace {
@@ -50,7 +51,7 @@ Result<std::shared_ptr<const filter::HttpFilterConfig>> compile(const google::pr
   settings.labels.insert(proto.additional_labels().begin(), proto.additional_labels().end());
   settings.id = context.node.id();
   settings.metadata =
-      base::to_base64(istio::serialize(istio::metadata_of(istio::workload_of(context.node, settings.labels))));
+      base::to_base64(compile::serialize(istio::metadata_of(istio::workload_of(context.node, settings.labels))));
   return std::shared_ptr<const filter::HttpFilterConfig>(std::make_shared<PeerMetadataConfig>(std::move(settings)));
 }
 

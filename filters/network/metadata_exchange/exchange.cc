@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "xds_client/compile/struct.h"
+
 namespace pinnace::filters::metadata_exchange {
 namespace {
 
@@ -29,8 +31,8 @@ std::string preamble_of(const envoy::config::core::v3::Node& node, const istio::
   if (!node.id().empty()) fields[kId].set_string_value(node.id());
   google::protobuf::Any any;
   any.set_type_url("type.googleapis.com/google.protobuf.Struct");
-  any.set_value(istio::serialize(told));
-  std::string body = istio::serialize(any), out;
+  any.set_value(compile::serialize(told));
+  std::string body = compile::serialize(any), out;
   put_u32(out, Exchange::kMagic);
   put_u32(out, static_cast<uint32_t>(body.size()));
   return out + body;
@@ -99,7 +101,7 @@ net::Prologue::Taken Exchange::finish() {
   over_ = true;
   auto metadata = told.fields().find(kMetadata);
   if (metadata != told.fields().end()) {
-    peer_ = istio::Peers::here(settings_->labels).of_bytes(istio::serialize(metadata->second.struct_value()));
+    peer_ = istio::Peers::here(settings_->labels).of_bytes(compile::serialize(metadata->second.struct_value()));
   }
   return Taken::kOver;
 }
