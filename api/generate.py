@@ -56,6 +56,7 @@ envoy/extensions/upstreams/http/v3/http_protocol_options.proto
 envoy/service/accesslog/v3/als.proto
 envoy/service/discovery/v3/ads.proto
 envoy/service/discovery/v3/discovery.proto
+envoy/service/runtime/v3/rtds.proto
 envoy/service/secret/v3/sds.proto
 envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections.proto
 udpa/type/v1/typed_struct.proto

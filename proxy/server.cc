@@ -100,31 +100,14 @@ void Server::configure_stats(const xds::Bootstrap& bootstrap) {
   store_.configure(std::move(extractors), std::move(included));
 }
 
-// layered_runtime: the static layers, later ones over earlier ones. Values may be booleans, numbers or strings.
-void Server::read_runtime(const xds::Bootstrap& bootstrap) {
-  for (const auto& layer : bootstrap.layered_runtime().layers()) {
-    for (const auto& [key, value] : layer.static_layer().fields()) {
-      switch (value.kind_case()) {
-        case google::protobuf::Value::kBoolValue:
-          compile_context_.runtime[key] = value.bool_value() ? "true" : "false";
-          break;
-        case google::protobuf::Value::kNumberValue:
-          compile_context_.runtime[key] = fmt::format("{}", value.number_value());
-          break;
-        case google::protobuf::Value::kStringValue: compile_context_.runtime[key] = value.string_value(); break;
-        default: break;
-      }
-    }
-  }
-}
-
 Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_ = bootstrap;
   bootstrap_.mutable_node()->set_user_agent_name("pinnace");
   configure_stats(bootstrap);
   compile_context_.node = bootstrap.node();
-  read_runtime(bootstrap);
-  uint64_t connections = xds::max_downstream_connections(bootstrap, compile_context_.runtime);
+  auto runtime = runtime_.load(bootstrap.layered_runtime());
+  if (!runtime) return error("layered_runtime." + runtime.error().message);
+  uint64_t connections = xds::max_downstream_connections(bootstrap, runtime_);
   if (connections > 0) connection_limit_ = std::make_unique<net::ConnectionLimit>(connections);
   store_.computed_gauge("server.state", [this] { return static_cast<uint64_t>(state()); });
   store_.computed_gauge("server.live", [this] { return uint64_t{live_}; });
@@ -155,9 +138,7 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
     auto listening = admin_->listen(*address);
     if (!listening) return error("admin.address: " + listening.error().message);
   }
-  std::set<std::string> clusters;
-  for (const auto& cluster : bootstrap.static_resources().clusters()) clusters.insert(cluster.name());
-  auto transports = std::make_unique<xds::UpstreamTransportFactory>(control_, store_, std::move(clusters));
+  auto transports = std::make_unique<xds::UpstreamTransportFactory>(control_, store_);
   transports_ = transports.get();
   return configuration_->start(bootstrap_, std::move(transports));
 }

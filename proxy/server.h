@@ -56,7 +56,6 @@ class Server final : private admin::Host {
   void publish(std::shared_ptr<const model::Update> update);
   void initialized();
   void configure_stats(const xds::Bootstrap& bootstrap);
-  void read_runtime(const xds::Bootstrap& bootstrap);
   void wait_for_signals();
   void drain_and_stop();
   void poll_drained(std::chrono::steady_clock::time_point deadline);
@@ -69,7 +68,8 @@ class Server final : private admin::Host {
   access_log::SinkThread sinks_;
   model::Ids ids_;
   compile::TlsRegistry tls_registry_;
-  compile::Context compile_context_{ids_, store_, sinks_, tls_registry_, {}};
+  compile::Runtime runtime_;
+  compile::Context compile_context_{ids_, store_, sinks_, tls_registry_, runtime_};
   boost::asio::io_context control_{1};
   boost::asio::thread_pool compiler_{1};
   boost::asio::signal_set signals_;

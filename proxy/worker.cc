@@ -8,8 +8,8 @@ namespace pinnace {
 
 Worker::Worker(stats::Store& store, access_log::SinkThread& sinks, Options options)
     : loop_(store.add_thread(), (uint64_t{std::random_device{}()} << 32) | std::random_device{}()),
-      logs_(sinks),
       clusters_(loop_, tls_),
+      logs_{access_log::Buffers(sinks), clusters_},
       context_{loop_, clusters_, routes_, tls_, logs_},
       flush_ms_(options.log_flush_ms) {
   listener::ListenerSetOptions set;
@@ -22,7 +22,7 @@ Worker::Worker(stats::Store& store, access_log::SinkThread& sinks, Options optio
       loop_.timers(),
       [](void* self) {
         auto* worker = static_cast<Worker*>(self);
-        worker->logs_.flush();
+        worker->logs_.files.flush();
         worker->flush_timer_.arm(worker->flush_ms_);
       },
       this);
@@ -38,8 +38,9 @@ void Worker::start() {
     loop_.run();
     // Everything that belongs to this thread ends on it.
     listeners_->close_all();
+    logs_.services.clear();
     clusters_.clear();
-    logs_.flush();
+    logs_.files.flush();
   });
 }
 

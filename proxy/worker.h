@@ -32,15 +32,14 @@ class Worker {
 
   listener::ListenerSet& listeners() { return *listeners_; }
   upstream::ClusterTable& clusters() { return clusters_; }
-  access_log::Buffers& logs() { return logs_; }
 
  private:
   void take_over(const model::Update& update);
 
   base::EventLoop loop_;
-  access_log::Buffers logs_;
   tls::ContextTable tls_;
   upstream::ClusterTable clusters_;
+  access_log::Outputs logs_;
   filter::RouteTable routes_;
   filter::WorkerContext context_;
   std::unique_ptr<listener::ListenerSet> listeners_;

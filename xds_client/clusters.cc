@@ -62,7 +62,7 @@ std::string Clusters::set_endpoints(const Resource& resource, int64_t) {
   assignments_[name] = std::move(kept);
   parsed_[name] = std::move(parsed);
   for (auto& [cluster, entry] : entries_) {
-    if (entry.active && entry.active->eds_name == name) dirty_.insert(cluster);
+    if (entry.active && entry.active->eds.name == name) dirty_.insert(cluster);
   }
   return {};
 }
@@ -74,13 +74,13 @@ void Clusters::remove_endpoints(const std::string& name) {
 
 void Clusters::eds_timeout(const std::string& name) {
   auto found = entries_.find(name);
-  if (found == entries_.end() || !found->second.warming || parsed_.contains(found->second.warming->eds_name)) return;
+  if (found == entries_.end() || !found->second.warming || parsed_.contains(found->second.warming->eds.name)) return;
   found->second.eds_timed_out = true;
   PN_LOG(kWarning, "xds", "cluster {}: no endpoints within initial_fetch_timeout; it goes live without any", name);
 }
 
 bool Clusters::ready(ClusterEntry& entry, const CompiledCluster& cluster) const {
-  if (!cluster.eds_name.empty() && !parsed_.contains(cluster.eds_name) && !entry.eds_timed_out) return false;
+  if (!cluster.eds.name.empty() && !parsed_.contains(cluster.eds.name) && !entry.eds_timed_out) return false;
   if (!cluster.dns_targets.empty() && (!entry.dns || !entry.dns->answered)) return false;
   return std::all_of(cluster.tls_contexts.begin(), cluster.tls_contexts.end(),
                      [&](uint32_t id) { return secrets_.ready(id); });
@@ -88,8 +88,8 @@ bool Clusters::ready(ClusterEntry& entry, const CompiledCluster& cluster) const 
 
 model::EndpointsPtr Clusters::endpoints_of(ClusterEntry& entry, const CompiledCluster& cluster) const {
   if (cluster.endpoints) return cluster.endpoints;
-  if (!cluster.eds_name.empty()) {
-    auto parsed = parsed_.find(cluster.eds_name);
+  if (!cluster.eds.name.empty()) {
+    auto parsed = parsed_.find(cluster.eds.name);
     if (parsed != parsed_.end()) {
       auto compiled = compile::endpoints(*parsed->second, cluster.config->sockets);
       if (compiled) return *compiled;
@@ -135,13 +135,13 @@ void Clusters::settle(model::Update& update, int64_t now_s) {
   }
 }
 
-std::set<std::string> Clusters::eds_names() const {
-  std::set<std::string> names;
+std::set<model::ResourceRef> Clusters::wanted() const {
+  std::set<model::ResourceRef> out;
   for (const auto& [name, entry] : entries_) {
-    if (entry.active && !entry.active->eds_name.empty()) names.insert(entry.active->eds_name);
-    if (entry.warming && !entry.warming->eds_name.empty()) names.insert(entry.warming->eds_name);
+    if (entry.active && !entry.active->eds.name.empty()) out.insert(entry.active->eds);
+    if (entry.warming && !entry.warming->eds.name.empty()) out.insert(entry.warming->eds);
   }
-  return names;
+  return out;
 }
 
 size_t Clusters::warming() const {

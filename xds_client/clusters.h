@@ -65,7 +65,7 @@ class Clusters {
 
   // Moves what is ready into force and adds it to `update`.
   void settle(model::Update& update, int64_t now_s);
-  std::set<std::string> eds_names() const;
+  std::set<model::ResourceRef> wanted() const;
   size_t warming() const;
   const std::map<std::string, ClusterEntry>& entries() const { return entries_; }
   const std::map<std::string, Resource>& assignments() const { return assignments_; }

@@ -1,7 +1,9 @@
 #include "xds_client/configuration.h"
 
+#include "proxy/base/log.h"
 #include "xds_client/cluster_compile.h"
 #include "xds_client/compile/cluster.h"
+#include "xds_client/compile/config_source.h"
 
 namespace pinnace::xds {
 
@@ -39,11 +41,7 @@ std::string Configuration::version(const std::string& type_url) const {
   return found == versions_.end() ? std::string() : found->second;
 }
 
-Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap& bootstrap,
-                                  std::unique_ptr<TransportFactory> transports) {
-  transports_ = std::move(transports);
-  node_ = bootstrap.node();
-  const auto& resources = bootstrap.static_resources();
+Result<bool> Configuration::add_static(const envoy::config::bootstrap::v3::Bootstrap::StaticResources& resources) {
   for (int i = 0; i < resources.clusters_size(); i++) {
     const auto& proto = resources.clusters(i);
     auto compiled = compile_cluster(proto, context_);
@@ -67,74 +65,84 @@ Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap&
     std::string failed = open_sockets(entry);
     if (!failed.empty()) return error(place + ": " + failed);
   }
-  const auto& dynamic = bootstrap.dynamic_resources();
-  wants_clusters_ = dynamic.has_cds_config();
-  wants_listeners_ = dynamic.has_lds_config();
-  if (wants_clusters_ && !dynamic.cds_config().has_ads())
-    return error("dynamic_resources.cds_config: only ads is supported");
-  if (wants_listeners_ && !dynamic.lds_config().has_ads())
-    return error("dynamic_resources.lds_config: only ads is supported");
-  if (dynamic.has_ads_config()) {
-    const auto& ads = dynamic.ads_config();
-    using Api = envoy::config::core::v3::ApiConfigSource;
-    bool delta = ads.api_type() == Api::DELTA_GRPC || ads.api_type() == Api::AGGREGATED_DELTA_GRPC;
-    bool sotw = ads.api_type() == Api::GRPC || ads.api_type() == Api::AGGREGATED_GRPC;
-    if (!delta && !sotw) return error("dynamic_resources.ads_config.api_type: only GRPC and DELTA_GRPC are supported");
-    if (ads.grpc_services_size() != 1 || !ads.grpc_services(0).has_envoy_grpc()) {
-      return error("dynamic_resources.ads_config.grpc_services: one envoy_grpc service is needed");
-    }
-    std::string method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
-    method += delta ? "DeltaAggregatedResources" : "StreamAggregatedResources";
-    ads_ = std::make_unique<XdsStream>(
-        control_, *transports_,
-        XdsStream::Settings{"ADS", ads.grpc_services(0).envoy_grpc().cluster_name(), method, delta}, node_,
-        [this](Batch batch) { on_batch(std::move(batch)); });
-    if (wants_clusters_) ads_->subscription().want_all(kClusterType);
-    auto connected = context_.stats.gauge("control_plane.connected_state");
-    ads_->on_connected_change([this, connected](bool up) { context_.stats.set_shared(connected, up ? 1 : 0); });
-  } else if (wants_clusters_ || wants_listeners_) {
-    return error("dynamic_resources: cds_config and lds_config need ads_config");
-  }
-  settle();
-  if (ads_) ads_->start();  // over clusters that are published by now
   return true;
 }
 
-void Configuration::update_wishes() {
-  if (ads_) {
-    Subscription& subscription = ads_->subscription();
-    subscription.want(kEndpointType, clusters_.eds_names());
-    if (wants_listeners_ && !listeners_asked_ && (!wants_clusters_ || (got_clusters_ && clusters_.warming() == 0))) {
-      listeners_asked_ = true;
-      subscription.want_all(kListenerType);
-    }
-    std::set<std::string> routes;
-    for (const auto& [name, entry] : listeners_) {
-      if (entry.active) routes.insert(entry.active->route_names.begin(), entry.active->route_names.end());
-      if (entry.warming) routes.insert(entry.warming->route_names.begin(), entry.warming->route_names.end());
-    }
-    subscription.want(kRouteType, routes);
-    std::erase_if(routes_, [&](const auto& entry) { return !routes.contains(entry.first); });
-    subscription.want(kSecretType, secrets_.wanted(""));
-    ads_->flush();
+Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap& bootstrap,
+                                  std::unique_ptr<TransportFactory> transports) {
+  transports_ = std::move(transports);
+  auto added = add_static(bootstrap.static_resources());
+  if (!added) return added.error();
+  streams_ = std::make_unique<Streams>(
+      control_, *transports_, bootstrap.node(),
+      [this](const model::ConfigSource& source, Batch batch) { on_batch(source, std::move(batch)); });
+  const auto& dynamic = bootstrap.dynamic_resources();
+  if (dynamic.has_ads_config()) {
+    auto ads = compile::api_config_source(dynamic.ads_config());
+    if (!ads) return error("dynamic_resources.ads_config." + ads.error().message);
+    auto connected = context_.stats.gauge("control_plane.connected_state");
+    streams_->set_ads(*ads, [this, connected](bool up) { context_.stats.set_shared(connected, up ? 1 : 0); });
   }
-  for (const auto& source : secrets_.sources()) {
-    if (source.empty()) continue;
-    for (const auto& name : secrets_.wanted(source)) {
-      if (!sds_.contains({source, name})) start_sds({source, name});
-    }
+  using Source = envoy::config::core::v3::ConfigSource;
+  auto source = [&](const char* field, bool has, const Source& proto, auto& out) -> Result<bool> {
+    if (!has) return true;
+    auto compiled = compile::config_source(proto);
+    std::string place = std::string("dynamic_resources.") + field;
+    if (!compiled) return error(place + ": " + compiled.error().message);
+    if (compiled->ads() && !streams_->has_ads()) return error(place + ": ads needs ads_config");
+    out = std::move(*compiled);
+    return true;
+  };
+  auto cds = source("cds_config", dynamic.has_cds_config(), dynamic.cds_config(), cds_source_);
+  if (!cds) return cds.error();
+  auto lds = source("lds_config", dynamic.has_lds_config(), dynamic.lds_config(), lds_source_);
+  if (!lds) return lds.error();
+  for (const auto& layer : context_.runtime.wanted()) missing_layers_.insert(layer.name);
+  streams_->want(kRuntimeType, context_.runtime.wanted());
+  if (missing_layers_.empty()) {
+    begin();
+  } else if (uint64_t limit = context_.runtime.fetch_timeout_ms()) {
+    later(limit, [this] {
+      if (begun_) return;
+      PN_LOG(kWarning, "xds", "runtime layer {} has not come in time; going on without it", *missing_layers_.begin());
+      missing_layers_.clear();
+      begin();
+    });
   }
+  settle();
+  streams_->start();  // over clusters that are published by now
+  return true;
 }
 
-void Configuration::start_sds(const Secrets::Key& key) {
-  auto stream = std::make_unique<XdsStream>(
-      control_, *transports_,
-      XdsStream::Settings{"SDS from " + key.first + " for " + key.second, key.first,
-                          "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets", false},
-      node_, [this, key](Batch batch) { on_secrets(key, std::move(batch)); });
-  stream->subscription().want(kSecretType, {key.second});
-  stream->start();
-  sds_[key] = std::move(stream);
+// ENVOY: clusters, and so everything else, are asked for once the runtime layers of RTDS are there.
+void Configuration::begin() {
+  begun_ = true;
+  if (cds_source_) streams_->want_all(*cds_source_, kClusterType);
+  settle();
+}
+
+void Configuration::update_wishes() {
+  if (!streams_ || !begun_) return;
+  streams_->want(kEndpointType, clusters_.wanted());
+  if (lds_source_ && !listeners_asked_ && (!cds_source_ || (got_clusters_ && clusters_.warming() == 0))) {
+    listeners_asked_ = true;
+    streams_->want_all(*lds_source_, kListenerType);
+  }
+  std::set<model::ResourceRef> routes;
+  std::set<std::string> route_names;
+  for (const auto& [name, entry] : listeners_) {
+    for (const auto* version : {&entry.active, &entry.warming}) {
+      if (!*version) continue;
+      for (const auto& route : (*version)->routes) {
+        routes.insert(route);
+        route_names.insert(route.name);
+      }
+    }
+  }
+  streams_->want(kRouteType, routes);
+  std::erase_if(routes_, [&](const auto& entry) { return !route_names.contains(entry.first); });
+  streams_->want(kSecretType, secrets_.wanted());
+  streams_->flush();
 }
 
 void Configuration::later(uint64_t delay_ms, std::function<void()> work) {
@@ -154,9 +162,9 @@ void Configuration::arm_deadlines() {
 }
 
 void Configuration::check_initialized() {
-  if (initialized_ || clusters_.warming() > 0) return;
-  if (wants_clusters_ && !got_clusters_) return;
-  if (wants_listeners_ && !got_listeners_) return;
+  if (initialized_ || !begun_ || clusters_.warming() > 0) return;
+  if (cds_source_ && !got_clusters_) return;
+  if (lds_source_ && !got_listeners_) return;
   for (const auto& [name, entry] : listeners_) {
     if (entry.warming) return;
   }

@@ -18,14 +18,9 @@
 #include "xds_client/clusters.h"
 #include "xds_client/listener_compile.h"
 #include "xds_client/secrets.h"
-#include "xds_client/stream.h"
+#include "xds_client/streams.h"
 
 namespace pinnace::xds {
-
-inline constexpr const char* kClusterType = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
-inline constexpr const char* kEndpointType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
-inline constexpr const char* kListenerType = "type.googleapis.com/envoy.config.listener.v3.Listener";
-inline constexpr const char* kRouteType = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 
 struct ListenerEntry {
   Resource resource;  // in force
@@ -68,7 +63,7 @@ class Configuration {
   const Secrets& secrets() const { return secrets_; }
   std::string version(const std::string& type_url) const;
   // The first clusters have come and are warm.
-  bool clusters_initialized() const { return (!wants_clusters_ || got_clusters_) && clusters_.warming() == 0; }
+  bool clusters_initialized() const { return begun_ && (!cds_source_ || got_clusters_) && clusters_.warming() == 0; }
 
  private:
   struct TypeStats {
@@ -76,8 +71,9 @@ class Configuration {
     stats::Gauge connected;
   };
 
-  void on_batch(Batch batch);
-  void on_secrets(const Secrets::Key& key, Batch batch);
+  Result<bool> add_static(const envoy::config::bootstrap::v3::Bootstrap::StaticResources& resources);
+  void on_batch(const model::ConfigSource& source, Batch batch);
+  void apply_runtime(Batch batch);
   void apply_clusters(Batch batch);
   void apply_endpoints(Batch batch);
   void apply_routes(Batch batch);
@@ -89,7 +85,7 @@ class Configuration {
   std::string open_sockets(ListenerEntry& entry);
   void update_wishes();
   void check_initialized();
-  void start_sds(const Secrets::Key& key);
+  void begin();
   void arm_deadlines();
   void later(uint64_t delay_ms, std::function<void()> work);
   int64_t now_s() const;
@@ -105,11 +101,11 @@ class Configuration {
   std::vector<std::string> removed_listeners_;
   std::vector<std::string> changed_routes_;
   std::unique_ptr<TransportFactory> transports_;
-  std::unique_ptr<XdsStream> ads_;
-  std::map<Secrets::Key, std::unique_ptr<XdsStream>> sds_;  // a stream per secret, as Envoy does
+  std::unique_ptr<Streams> streams_;
   std::map<std::string, std::string> versions_;
-  envoy::config::core::v3::Node node_;
-  bool wants_clusters_ = false, wants_listeners_ = false;
+  std::optional<model::ConfigSource> cds_source_, lds_source_;
+  std::set<std::string> missing_layers_;  // RTDS: the first clusters wait for them
+  bool begun_ = false;
   bool got_clusters_ = false, got_listeners_ = false, listeners_asked_ = false;
   bool initialized_ = false;
   TypeStats cds_, lds_;

@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 
 #include "envoy/config/route/v3/route.pb.h"
+#include "envoy/service/runtime/v3/rtds.pb.h"
 #include "proxy/base/log.h"
 #include "xds_client/cluster_compile.h"
 #include "xds_client/compile/route.h"
@@ -28,13 +29,14 @@ void note(std::string& rejected, const std::string& name, const std::string& why
 
 }  // namespace
 
-void Configuration::on_batch(Batch batch) {
+void Configuration::on_batch(const model::ConfigSource& source, Batch batch) {
   if (!batch.version.empty()) versions_[batch.type_url] = batch.version;
   if (batch.type_url == kClusterType) return apply_clusters(std::move(batch));
   if (batch.type_url == kEndpointType) return apply_endpoints(std::move(batch));
   if (batch.type_url == kRouteType) return apply_routes(std::move(batch));
   if (batch.type_url == kListenerType) return apply_listeners(std::move(batch));
-  if (batch.type_url == kSecretType) return finish(batch, secrets_.apply("", batch, now_s()));
+  if (batch.type_url == kSecretType) return finish(batch, secrets_.apply(source, batch, now_s()));
+  if (batch.type_url == kRuntimeType) return apply_runtime(std::move(batch));
 }
 
 // Publishes, then answers: an ACK means compiled and in force (or warming, with the old one still in force).
@@ -46,10 +48,7 @@ void Configuration::finish(const Batch& batch, const std::string& rejected) {
     PN_LOG(kWarning, "xds", "refused ({}): {}; what was in force stays",
            batch.type_url.substr(batch.type_url.rfind('.') + 1), line);
   }
-  if (ads_) {
-    ads_->subscription().answer(batch, rejected);
-    ads_->flush();
-  }
+  streams_->answer(batch, rejected);
   check_initialized();
 }
 
@@ -81,7 +80,7 @@ void Configuration::apply_clusters(Batch batch) {
             note(rejected, item.name, item.compiled.error().message);
             clusters_.reject(item.resource, item.compiled.error().message, now_s());
           } else {
-            uint64_t eds_timeout = item.compiled->eds_name.empty() ? 0 : item.compiled->eds_timeout_ms;
+            uint64_t eds_timeout = item.compiled->eds_timeout_ms;
             clusters_.set(item.resource, std::move(*item.compiled), false, now_s());
             if (eds_timeout > 0) {
               later(eds_timeout, [this, name = item.name] {
@@ -105,6 +104,28 @@ void Configuration::apply_clusters(Batch batch) {
       finish(batch, rejected);
     });
   });
+}
+
+// RTDS. Cells follow at once; what reads a key when it is compiled sees it from the next compilation on.
+void Configuration::apply_runtime(Batch batch) {
+  std::string rejected;
+  for (const auto& resource : batch.resources) {
+    envoy::service::runtime::v3::Runtime runtime;
+    if (!resource.body.UnpackTo(&runtime)) {
+      note(rejected, resource.name, "no Runtime");
+    } else if (!context_.runtime.set_layer(runtime.name(), runtime.layer())) {
+      note(rejected, runtime.name(), "no such layer in layered_runtime");
+    } else {
+      missing_layers_.erase(runtime.name());
+    }
+  }
+  // A layer that is taken away has no values; the server has spoken of it, so nothing waits for it any more.
+  for (const auto& name : batch.removed) {
+    context_.runtime.set_layer(name, {});
+    missing_layers_.erase(name);
+  }
+  if (!begun_ && missing_layers_.empty()) begin();
+  finish(batch, rejected);
 }
 
 void Configuration::apply_endpoints(Batch batch) {
@@ -218,18 +239,6 @@ void Configuration::apply_listeners(Batch batch) {
       finish(batch, rejected);
     });
   });
-}
-
-void Configuration::on_secrets(const Secrets::Key& key, Batch batch) {
-  std::string rejected = secrets_.apply(key.first, batch, now_s());
-  settle();
-  if (!rejected.empty()) PN_LOG(kWarning, "xds", "refused (Secret): {}; what was in force stays", rejected);
-  auto stream = sds_.find(key);
-  if (stream != sds_.end()) {
-    stream->second->subscription().answer(batch, rejected);
-    stream->second->flush();
-  }
-  check_initialized();
 }
 
 }  // namespace pinnace::xds

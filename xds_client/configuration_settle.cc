@@ -35,8 +35,8 @@ std::string Configuration::open_sockets(ListenerEntry& entry) {
 
 bool Configuration::listener_ready(const ListenerEntry& entry) const {
   const compile::CompiledListener& listener = *entry.warming;
-  for (const auto& name : listener.route_names) {
-    auto found = routes_.find(name);
+  for (const auto& route : listener.routes) {
+    auto found = routes_.find(route.name);
     if (found == routes_.end()) return false;
     // ENVOY: refused routes are an answer too; a new listener then serves 404. One that serves already keeps its old
     // self.

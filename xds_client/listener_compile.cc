@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "filters/access_loggers/compile.h"
 #include "filters/registry.h"
 #include "proxy/filter/network_filter.h"
 #include "proxy/route/chain_match.h"
-#include "xds_client/compile/access_log.h"
 #include "xds_client/compile/common.h"
 #include "xds_client/compile/tls.h"
 
@@ -198,7 +198,7 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   auto index = route::ChainIndex::build(config->chains, config->default_chain);
   if (!index) return index.error();
   config->index = std::move(*index);
-  auto logs = access_logs(proto.access_log(), context);
+  auto logs = filters::access_logs(proto.access_log(), context);
   if (!logs) return logs.error();
   config->access_logs = std::move(*logs);
   config->stats = make_stats(proto.stat_prefix().empty() ? where->text() : proto.stat_prefix(), context.stats);
@@ -207,7 +207,7 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   if (config->default_chain) chains.push_back(config->default_chain);
   for (const auto& chain : chains) {
     if (chain->tls) out.tls_contexts.push_back(chain->tls->context_id);
-    chain->filter->route_dependencies(out.route_names);
+    chain->filter->route_dependencies(out.routes);
   }
   out.config = std::move(config);
   return out;

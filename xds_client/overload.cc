@@ -1,6 +1,5 @@
 #include "xds_client/overload.h"
 
-#include <charconv>
 #include <limits>
 
 #include "envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections.pb.h"
@@ -8,11 +7,9 @@
 
 namespace pinnace::xds {
 
-uint64_t max_downstream_connections(const Bootstrap& bootstrap, const std::map<std::string, std::string>& runtime) {
+uint64_t max_downstream_connections(const Bootstrap& bootstrap, const compile::Runtime& runtime) {
   using Connections = envoy::extensions::resource_monitors::downstream_connections::v3::DownstreamConnectionsConfig;
-  uint64_t most = 0;
-  auto key = runtime.find("overload.global_downstream_max_connections");
-  if (key != runtime.end()) std::from_chars(key->second.data(), key->second.data() + key->second.size(), most);
+  uint64_t most = runtime.number("overload.global_downstream_max_connections").value_or(0);
   for (const auto& monitor : bootstrap.overload_manager().resource_monitors()) {
     Connections connections;
     if (monitor.typed_config().UnpackTo(&connections)) {

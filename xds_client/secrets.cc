@@ -7,7 +7,7 @@ namespace pinnace::xds {
 
 namespace tls_pb = envoy::extensions::transport_sockets::tls::v3;
 
-std::string Secrets::apply(const std::string& source, const Batch& batch, int64_t now_s) {
+std::string Secrets::apply(const model::ConfigSource& source, const Batch& batch, int64_t now_s) {
   std::string problems;
   for (const auto& resource : batch.resources) {
     tls_pb::Secret secret;
@@ -19,8 +19,8 @@ std::string Secrets::apply(const std::string& source, const Batch& batch, int64_
     std::string wrong;
     for (uint32_t id = 0; id < states_.size(); id++) {
       const auto& spec = registry_.spec(id);
-      bool uses = spec.validation_secret && key(*spec.validation_secret) == changed;
-      for (const auto& ref : spec.certificate_secrets) uses = uses || key(ref) == changed;
+      bool uses = spec.validation_secret && spec.validation_secret->resource == changed;
+      for (const auto& ref : spec.certificate_secrets) uses = uses || ref.resource == changed;
       tls::ResolvedSecrets resolved;
       std::string missing;
       if (!uses || !resolve(spec, resolved, missing)) continue;
@@ -44,9 +44,9 @@ std::string Secrets::apply(const std::string& source, const Batch& batch, int64_
 void Secrets::mark_stale(const Key& changed) {
   for (uint32_t id = 0; id < states_.size(); id++) {
     const auto& spec = registry_.spec(id);
-    if (spec.validation_secret && key(*spec.validation_secret) == changed) states_[id].stale = true;
+    if (spec.validation_secret && spec.validation_secret->resource == changed) states_[id].stale = true;
     for (const auto& ref : spec.certificate_secrets) {
-      if (key(ref) == changed) states_[id].stale = true;
+      if (ref.resource == changed) states_[id].stale = true;
     }
   }
 }
@@ -58,9 +58,9 @@ bool Secrets::resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& o
     return data ? *data : std::string();
   };
   for (const auto& ref : spec.certificate_secrets) {
-    auto found = entries_.find(key(ref));
+    auto found = entries_.find(ref.resource);
     if (found == entries_.end() || !found->second.secret.has_tls_certificate()) {
-      missing = ref.sds_name;
+      missing = ref.resource.name;
       return false;
     }
     const auto& certificate = found->second.secret.tls_certificate();
@@ -72,9 +72,9 @@ bool Secrets::resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& o
     out.has_validation = true;
   }
   if (spec.validation_secret) {
-    auto found = entries_.find(key(*spec.validation_secret));
+    auto found = entries_.find(spec.validation_secret->resource);
     if (found == entries_.end() || !found->second.secret.has_validation_context()) {
-      missing = spec.validation_secret->sds_name;
+      missing = spec.validation_secret->resource.name;
       return false;
     }
     const auto& validation = found->second.secret.validation_context();
@@ -116,25 +116,12 @@ void Secrets::settle(model::Update& update) {
   }
 }
 
-std::set<std::string> Secrets::wanted(const std::string& source) const {
-  std::set<std::string> names;
+std::set<Secrets::Key> Secrets::wanted() const {
+  std::set<Key> out;
   for (uint32_t id = 0; id < registry_.size(); id++) {
     const auto& spec = registry_.spec(id);
-    for (const auto& ref : spec.certificate_secrets) {
-      if (key(ref).first == source) names.insert(ref.sds_name);
-    }
-    if (spec.validation_secret && key(*spec.validation_secret).first == source)
-      names.insert(spec.validation_secret->sds_name);
-  }
-  return names;
-}
-
-std::set<std::string> Secrets::sources() const {
-  std::set<std::string> out;
-  for (uint32_t id = 0; id < registry_.size(); id++) {
-    const auto& spec = registry_.spec(id);
-    for (const auto& ref : spec.certificate_secrets) out.insert(key(ref).first);
-    if (spec.validation_secret) out.insert(key(*spec.validation_secret).first);
+    for (const auto& ref : spec.certificate_secrets) out.insert(ref.resource);
+    if (spec.validation_secret) out.insert(spec.validation_secret->resource);
   }
   return out;
 }

@@ -16,8 +16,6 @@
 
 namespace pinnace::xds {
 
-inline constexpr const char* kSecretType = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
-
 class Secrets {
  public:
   explicit Secrets(compile::TlsRegistry& registry) : registry_(registry) {}
@@ -28,16 +26,13 @@ class Secrets {
     int64_t updated_s = 0;
     bool delivered = false;
   };
-  // Where a secret comes from: "" is ADS, else the name of the SDS cluster.
-  using Key = std::pair<std::string, std::string>;
+  using Key = model::ResourceRef;
 
   // Takes secrets over. Returns what is wrong with them, empty when nothing is.
-  std::string apply(const std::string& source, const Batch& batch, int64_t now_s);
+  std::string apply(const model::ConfigSource& source, const Batch& batch, int64_t now_s);
   // Makes the contexts that can be made now and adds them to `update`; notes new wishes.
   void settle(model::Update& update);
-  // The secrets to ask `source` for.
-  std::set<std::string> wanted(const std::string& source) const;
-  std::set<std::string> sources() const;
+  std::set<Key> wanted() const;
   // Ready to be used: made, or given up waiting for (initial_fetch_timeout), in which case handshakes fail.
   bool ready(uint32_t context_id) const {
     return context_id < states_.size() && (states_[context_id].made || states_[context_id].given_up);
@@ -56,7 +51,6 @@ class Secrets {
     std::string failure;
   };
 
-  static Key key(const model::SecretRef& ref) { return {ref.over_ads ? "" : ref.sds_cluster, ref.sds_name}; }
   bool resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& out, std::string& missing) const;
   void mark_stale(const Key& changed);
 

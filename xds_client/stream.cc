@@ -43,6 +43,7 @@ void XdsStream::on_message(const std::string& message) {
     PN_LOG(kWarning, "xds", "{}: ignored {}", settings_.label, batch.error().message);
     return;
   }
+  batch->origin = settings_.id;
   on_batch_(std::move(*batch));
 }
 

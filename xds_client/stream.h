@@ -17,6 +17,7 @@ namespace pinnace::xds {
 class XdsStream {
  public:
   struct Settings {
+    uint64_t id = 0;    // its batches' origin
     std::string label;  // for logs: "ADS", "SDS from sds-grpc"
     std::string cluster;
     std::string method;
@@ -27,6 +28,7 @@ class XdsStream {
             envoy::config::core::v3::Node node, std::function<void(Batch)> on_batch);
 
   void start() { connect(); }
+  uint64_t id() const { return settings_.id; }
   Subscription& subscription() { return subscription_; }
   // Sends what the subscription has to say.
   void flush();

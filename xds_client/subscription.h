@@ -29,7 +29,8 @@ struct Batch {
   std::string version;  // system_version_info or version_info
   std::vector<Resource> resources;
   std::vector<std::string> removed;  // delta only
-  uint64_t stream = 0;               // which opening of the stream it came on
+  uint64_t origin = 0;               // which XdsStream it came on
+  uint64_t stream = 0;               // and which opening of it
   bool complete = false;             // SotW wildcard: resources not named here are gone
 };
 

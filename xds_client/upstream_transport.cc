@@ -73,10 +73,8 @@ class UpstreamTransportFactory::LineTransport final : public Transport {
   std::shared_ptr<Line> line_;
 };
 
-UpstreamTransportFactory::UpstreamTransportFactory(boost::asio::io_context& control, stats::Store& store,
-                                                   std::set<std::string> clusters)
+UpstreamTransportFactory::UpstreamTransportFactory(boost::asio::io_context& control, stats::Store& store)
     : control_(control),
-      names_(std::move(clusters)),
       loop_(store.add_thread(), (uint64_t{std::random_device{}()} << 32) | std::random_device{}()),
       clusters_(loop_, tls_),
       thread_([this] {
@@ -93,28 +91,53 @@ UpstreamTransportFactory::~UpstreamTransportFactory() {
 }
 
 void UpstreamTransportFactory::apply(std::shared_ptr<const model::Update> update) {
-  loop_.post([this, update = std::move(update)] { take_over(*update); });
+  auto ours = std::make_shared<model::Update>();
+  ours->tls = update->tls;
+  for (const auto& cluster : update->clusters) {
+    Known& known = known_[cluster->id];
+    known.config = cluster;
+    ids_[cluster->name] = cluster->id;
+    if (known.used) ours->clusters.push_back(cluster);
+  }
+  for (const auto& change : update->endpoints) {
+    Known& known = known_[change.cluster_id];
+    known.endpoints = change.endpoints;
+    if (known.used) ours->endpoints.push_back(change);
+  }
+  for (uint32_t id : update->removed_clusters) {
+    auto found = known_.find(id);
+    if (found == known_.end()) continue;
+    if (found->second.used) ours->removed_clusters.push_back(id);
+    if (found->second.config) ids_.erase(found->second.config->name);
+    known_.erase(found);
+  }
+  if (!ours->empty()) loop_.post([this, ours] { take_over(*ours); });
 }
 
 void UpstreamTransportFactory::take_over(const model::Update& update) {
   for (const auto& change : update.tls) tls_.set(change.id, change.context);
-  for (const auto& cluster : update.clusters) {
-    if (!names_.contains(cluster->name)) continue;
-    ids_[cluster->name] = cluster->id;
-    clusters_.set(cluster);
-  }
-  for (const auto& change : update.endpoints) {
-    if (clusters_.find(change.cluster_id)) clusters_.set_endpoints(change.cluster_id, change.endpoints);
-  }
+  for (const auto& cluster : update.clusters) clusters_.set(cluster);
+  for (const auto& change : update.endpoints) clusters_.set_endpoints(change.cluster_id, change.endpoints);
+  for (uint32_t id : update.removed_clusters) clusters_.remove(id);
 }
 
 std::unique_ptr<Transport> UpstreamTransportFactory::open(const std::string& cluster, const std::string& method,
                                                           Transport::Events events) {
+  uint32_t id = model::kNoId;
+  if (auto found = ids_.find(cluster); found != ids_.end()) {
+    id = found->second;
+    Known& known = known_[id];
+    if (!std::exchange(known.used, true)) {
+      auto first = std::make_shared<model::Update>();
+      first->clusters.push_back(known.config);
+      if (known.endpoints) first->endpoints.push_back({id, known.endpoints});
+      loop_.post([this, first] { take_over(*first); });
+    }
+  }
   auto line = std::make_shared<Line>(control_, std::move(events));
-  loop_.post([this, line, cluster, method] {
+  loop_.post([this, line, cluster, id, method] {
     lines_.insert(line);
-    auto id = ids_.find(cluster);
-    upstream::Cluster* to = id == ids_.end() ? nullptr : clusters_.find(id->second);
+    upstream::Cluster* to = id == model::kNoId ? nullptr : clusters_.find(id);
     if (!to) return line->on_closed(upstream::GrpcCall::kUnavailable, "cluster " + cluster + " is not there");
     line->start(*to, method);
   });

@@ -1,5 +1,5 @@
-// The TransportFactory over pinnace's own HTTP/2 and pools: a thread with an event loop and the bootstrap's clusters,
-// on which the streams to the control plane live, so that neither workers nor the control thread wait for the other.
+// The TransportFactory over pinnace's own HTTP/2 and pools: a thread with an event loop and the clusters of control
+// planes, on which the streams to them live, so that neither workers nor the control thread wait for the other.
 // THREAD: control, but for what is said to be the loop's.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "proxy/model/update.h"
+#include "proxy/model/ids.h"
 #include "proxy/upstream/cluster.h"
 #include "tls/context.h"
 #include "xds_client/transport.h"
@@ -17,11 +18,10 @@ namespace pinnace::xds {
 
 class UpstreamTransportFactory final : public TransportFactory {
  public:
-  // `clusters`: the names of those that streams may go to.
-  UpstreamTransportFactory(boost::asio::io_context& control, stats::Store& store, std::set<std::string> clusters);
+  UpstreamTransportFactory(boost::asio::io_context& control, stats::Store& store);
   ~UpstreamTransportFactory() override;
 
-  // What workers are told; takes over what its clusters are made of.
+  // What workers are told. The loop takes over those clusters that streams have gone to.
   void apply(std::shared_ptr<const model::Update> update);
   std::unique_ptr<Transport> open(const std::string& cluster, const std::string& method,
                                   Transport::Events events) override;
@@ -30,15 +30,21 @@ class UpstreamTransportFactory final : public TransportFactory {
   class Line;
   class LineTransport;
 
+  struct Known {
+    model::ClusterPtr config;
+    model::EndpointsPtr endpoints;
+    bool used = false;
+  };
+
   void take_over(const model::Update& update);  // on the loop
 
   boost::asio::io_context& control_;
-  const std::set<std::string> names_;
+  std::map<uint32_t, Known> known_;  // by id
+  std::map<std::string, uint32_t> ids_;
   base::EventLoop loop_;
   // On the loop.
   tls::ContextTable tls_;
   upstream::ClusterTable clusters_;
-  std::map<std::string, uint32_t> ids_;
   std::set<std::shared_ptr<Line>> lines_;
   std::thread thread_;
 };

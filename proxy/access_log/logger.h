@@ -1,33 +1,74 @@
-// Logger: one configured access log: which entries (filter), in what form (format), to where (sink).
-// envoy.config.accesslog.v3.AccessLog. Immutable. THREAD: any worker, with its own Buffers.
+// Logger: one configured access log: which entries it takes, and what it does with them. Immutable; what a worker has
+// open for it is in the worker's outputs. envoy.config.accesslog.v3.AccessLog. THREAD: any worker.
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "proxy/access_log/format.h"
 #include "proxy/access_log/sink.h"
 
+namespace pinnace::upstream {
+class ClusterTable;
+}
+
 namespace pinnace::access_log {
+
+// What a worker keeps open for a logger that writes to no file: a stream to a service.
+class Service {
+ public:
+  virtual ~Service() = default;
+};
+
+// Where a worker's entries go. LIFETIME: the worker's.
+struct Outputs {
+  Buffers files;
+  upstream::ClusterTable& clusters;
+  std::vector<std::unique_ptr<Service>> services = {};  // by Ids::log_services
+};
+
+// AccessLogFilter.
+struct Selection {
+  http::Flags only = 0;  // response_flag_filter.flags; 0: all entries
+  bool flagged = false;  // response_flag_filter without flags
+
+  bool takes(const http::StreamInfo& info) const {
+    if (flagged && info.flags == 0) return false;
+    return only == 0 || (info.flags & only) != 0;
+  }
+};
 
 class Logger {
  public:
-  Logger(std::shared_ptr<Sink> sink, Format format, http::Flags only_flags, bool any_flag)
-      : sink_(std::move(sink)), format_(std::move(format)), only_flags_(only_flags), any_flag_(any_flag) {}
+  explicit Logger(Selection selection) : selection_(selection) {}
+  virtual ~Logger() = default;
 
-  void log(const Entry& entry, Buffers& buffers) const {
-    if (any_flag_ && entry.info.flags == 0) return;
-    if (only_flags_ != 0 && (entry.info.flags & only_flags_) == 0) return;
-    format_.render(entry, buffers.of(*sink_));
-    buffers.appended(*sink_);
+  void log(const Entry& entry, Outputs& outputs) const {
+    if (selection_.takes(entry.info)) write(entry, outputs);
   }
 
  private:
-  std::shared_ptr<Sink> sink_;
-  Format format_;
-  http::Flags only_flags_;  // response_flag_filter.flags; 0: all entries
-  bool any_flag_;           // response_flag_filter without flags
+  virtual void write(const Entry& entry, Outputs& outputs) const = 0;
+
+  Selection selection_;
 };
 
 using Loggers = std::vector<std::shared_ptr<const Logger>>;
+
+// A line of text for a file.
+class FileLogger final : public Logger {
+ public:
+  FileLogger(Selection selection, std::shared_ptr<Sink> sink, Format format)
+      : Logger(selection), sink_(std::move(sink)), format_(std::move(format)) {}
+
+ private:
+  void write(const Entry& entry, Outputs& outputs) const override {
+    format_.render(entry, outputs.files.of(*sink_));
+    outputs.files.appended(*sink_);
+  }
+
+  std::shared_ptr<Sink> sink_;
+  Format format_;
+};
 
 }  // namespace pinnace::access_log

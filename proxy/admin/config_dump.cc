@@ -73,8 +73,8 @@ Section endpoints_section(Host& host, const std::function<bool(const std::string
   for (const auto& [name, entry] : clusters.entries()) {
     if (!entry.active || !wanted(name)) continue;
     envoy::config::endpoint::v3::ClusterLoadAssignment assignment;
-    auto delivered = clusters.assignments().find(entry.active->eds_name);
-    if (!entry.active->eds_name.empty() && delivered != clusters.assignments().end()) {
+    auto delivered = clusters.assignments().find(entry.active->eds.name);
+    if (!entry.active->eds.name.empty() && delivered != clusters.assignments().end()) {
       delivered->second.body.UnpackTo(&assignment);
     } else {
       assignment.set_cluster_name(name);
@@ -164,20 +164,18 @@ Section secrets_section(Host& host, const std::function<bool(const std::string&)
   auto out = std::make_unique<pb::SecretsConfigDump>();
   const auto& secrets = host.configuration().secrets();
   for (const auto& [key, entry] : secrets.entries()) {
-    if (!entry.delivered || !wanted(key.second)) continue;
+    if (!entry.delivered || !wanted(key.name)) continue;
     auto* item = out->add_dynamic_active_secrets();
-    item->set_name(key.second);
+    item->set_name(key.name);
     item->set_version_info(entry.version);
     stamp(item->mutable_last_updated(), entry.updated_s);
     item->mutable_secret()->PackFrom(entry.secret);
   }
-  for (const auto& source : secrets.sources()) {
-    for (const auto& name : secrets.wanted(source)) {
-      if (secrets.entries().contains({source, name}) || !wanted(name)) continue;
-      auto* item = out->add_dynamic_warming_secrets();
-      item->set_name(name);
-      item->set_version_info("uninitialized");
-    }
+  for (const auto& key : secrets.wanted()) {
+    if (secrets.entries().contains(key) || !wanted(key.name)) continue;
+    auto* item = out->add_dynamic_warming_secrets();
+    item->set_name(key.name);
+    item->set_version_info("uninitialized");
   }
   return out;
 }

@@ -48,7 +48,7 @@ std::string clusters_text(const xds::Clusters& clusters, const HostStatsMap& sta
       line(std::string(priority) + "::max_retries", limits.max_retries);
     }
     line("added_via_api", !entry.is_static);
-    if (!entry.active->eds_name.empty()) line("eds_service_name", entry.active->eds_name);
+    if (!entry.active->eds.name.empty()) line("eds_service_name", entry.active->eds.name);
     if (!entry.endpoints) continue;
     for (const auto& endpoint : entry.endpoints->endpoints) {
       HostStats s = stats_of(stats, name, endpoint->text);
@@ -85,7 +85,7 @@ std::string clusters_json(const xds::Clusters& clusters, const HostStatsMap& sta
     status->set_name(name);
     status->set_added_via_api(!entry.is_static);
     status->set_observability_name(config.stat_name);
-    status->set_eds_service_name(entry.active->eds_name);
+    status->set_eds_service_name(entry.active->eds.name);
     auto* limits = status->mutable_circuit_breakers()->add_thresholds();
     limits->mutable_max_connections()->set_value(config.breakers.max_connections);
     limits->mutable_max_pending_requests()->set_value(config.breakers.max_pending);

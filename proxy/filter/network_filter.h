@@ -113,7 +113,7 @@ class NetworkFilterConfig {
   virtual bool can_be_observed() const { return false; }
   virtual std::unique_ptr<Session> create(WorkerContext& worker, Accepted&& accepted) const = 0;
   // The route configurations (RDS names) that must be there before the chain serves.
-  virtual void route_dependencies(std::vector<std::string>&) const {}
+  virtual void route_dependencies(std::vector<model::ResourceRef>&) const {}
   // The client's certificate itself is passed on (x-forwarded-client-cert Cert=).
   virtual bool wants_peer_certificate() const { return false; }
 };

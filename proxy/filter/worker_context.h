@@ -33,7 +33,7 @@ struct WorkerContext {
   upstream::ClusterTable& clusters;
   RouteTable& routes;
   tls::ContextTable& tls;
-  access_log::Buffers& logs;
+  access_log::Outputs& logs;
 };
 
 }  // namespace pinnace::filter

@@ -25,9 +25,9 @@ class IdTable {
   std::unordered_map<std::string, uint32_t> ids_;
 };
 
-// The name spaces of one process: clusters, route configurations, TLS contexts.
+// The name spaces of one process: clusters, route configurations, TLS contexts, services that take access logs.
 struct Ids {
-  IdTable clusters, routes, tls;
+  IdTable clusters, routes, tls, log_services;
 };
 
 }  // namespace pinnace::model

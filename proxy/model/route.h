@@ -44,7 +44,7 @@ struct RouteMatch {
   std::vector<HeaderMatch> headers;
   std::vector<QueryMatch> query;
   bool grpc_only = false;
-  std::optional<uint32_t> runtime_numerator;  // of 1,000,000
+  std::shared_ptr<const std::atomic<uint32_t>> runtime_fraction;  // of 1,000,000; nullptr: always
 };
 
 // retry_on as bits; names as in Envoy.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/model/config_source.h"
 #include "proxy/model/string_matcher.h"
 
 namespace pinnace::model {
@@ -21,11 +22,9 @@ struct SanMatcher {
   friend bool operator==(const SanMatcher&, const SanMatcher&) = default;
 };
 
-// Either literal PEM or the name of an SDS secret.
+// An SDS secret.
 struct SecretRef {
-  std::string sds_name;
-  bool over_ads = false;  // sds_config.ads, else the named gRPC cluster
-  std::string sds_cluster;
+  ResourceRef resource;
   uint64_t fetch_timeout_ms = 15000;  // initial_fetch_timeout; 0: wait for ever
   friend bool operator==(const SecretRef&, const SecretRef&) = default;
 };

@@ -144,7 +144,7 @@ bool match_route(const model::RouteMatch& match, const RequestHead& request, bas
   // A CONNECT has no path: only connect_matcher takes it, and nothing else.
   if ((match.path.kind == PathMatch::Kind::kConnect) != (request.method == "CONNECT")) return false;
   if (!match_path(match.path, path_without_query(request.path))) return false;
-  if (match.runtime_numerator && random % 1000000 >= *match.runtime_numerator) return false;
+  if (match.runtime_fraction && random % 1000000 >= *match.runtime_fraction) return false;
   for (const auto& header : match.headers) {
     if (!match_header(header, request, arena)) return false;
   }

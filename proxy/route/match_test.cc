@@ -333,13 +333,13 @@ TEST(MatchRouteTest, knows_grpc_by_its_content_type) {
 
 TEST(MatchRouteTest, takes_the_fraction_it_is_told_to) {
   auto match = path_match(PathMatch::Kind::kPrefix, "/");
-  match.runtime_numerator = 250000;
+  match.runtime_fraction = std::make_shared<std::atomic<uint32_t>>(250000);
   Request request("/");
   EXPECT_TRUE(request.matches(match, 0));
   EXPECT_TRUE(request.matches(match, 249999));
   EXPECT_FALSE(request.matches(match, 250000));
   EXPECT_TRUE(request.matches(match, 7000000));
-  match.runtime_numerator = 0;
+  match.runtime_fraction = std::make_shared<std::atomic<uint32_t>>(0);
   EXPECT_FALSE(request.matches(match, 0));
 }
 

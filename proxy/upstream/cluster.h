@@ -85,6 +85,7 @@ class Cluster {
 class ClusterTable {
  public:
   ClusterTable(base::EventLoop& loop, const tls::ContextTable& tls) : loop_(loop), tls_(tls) {}
+  base::EventLoop& loop() { return loop_; }
   Cluster* find(uint32_t id) const { return id < clusters_.size() ? clusters_[id].get() : nullptr; }
   void set(model::ClusterPtr config);
   void set_endpoints(uint32_t id, model::EndpointsPtr endpoints);

@@ -93,6 +93,7 @@ void GrpcCall::send(std::string_view message) {
   std::string framed(1, '\0');
   for (int shift = 24; shift >= 0; shift -= 8) framed.push_back(static_cast<char>(message.size() >> shift));
   outgoing_.push_back(framed.append(message));
+  unsent_ += outgoing_.back().size();
   flush();
 }
 
@@ -101,6 +102,7 @@ void GrpcCall::flush() {
   while (sender_ && !outgoing_.empty() && !sender_->blocked()) {
     const std::string& next = outgoing_.front();
     sender_->send_data({reinterpret_cast<const uint8_t*>(next.data()), next.size()}, false);
+    unsent_ -= next.size();
     outgoing_.pop_front();
   }
 }
@@ -160,6 +162,7 @@ void GrpcCall::close(int status, std::string why) {
   let_go_of_host();
   if (http::RequestSender* sender = std::exchange(sender_, nullptr)) sender->reset(http::ResetReason::kLocal);
   outgoing_.clear();
+  unsent_ = 0;
   if (Events* events = std::exchange(events_, nullptr)) events->on_closed(status, std::move(why));
 }
 

@@ -31,6 +31,8 @@ class GrpcCall final : public base::Deferred, private PoolWaiter, private http::
   // Ends it, whether or not it is over; it is destroyed at the end of the turn.
   static void end(GrpcCall& call);
   void send(std::string_view message);
+  // Bytes that wait for the server to take more. A caller that may send without end looks at them first.
+  size_t unsent() const { return unsent_; }
 
  private:
   GrpcCall(Cluster& cluster, std::string path, Events& events);
@@ -69,6 +71,7 @@ class GrpcCall final : public base::Deferred, private PoolWaiter, private http::
   HttpPool* pool_ = nullptr;               // while we wait for a connection
   http::RequestSender* sender_ = nullptr;  // while the call lasts
   std::deque<std::string> outgoing_;       // framed
+  size_t unsent_ = 0;                      // their bytes
   std::string incoming_;                   // of the message that is arriving, with its prefix
   size_t wanted_ = kPrefix;                // how long that will be, as far as is known
 

@@ -32,5 +32,10 @@ def grpc_go(pytestconfig):
 
 
 @pytest.fixture(scope="session")
+def go_control_plane(pytestconfig):
+    return made(pytestconfig, tools.go_control_plane)
+
+
+@pytest.fixture(scope="session")
 def grpc_java(pytestconfig):
     return made(pytestconfig, tools.grpc_java)

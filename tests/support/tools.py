@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The strangers that tests/conformance drives, made once into build/tools: h2spec, grpc's interop programs in Go and Java.
+"""The strangers that tests/conformance drives, made once into build/tools: h2spec, grpc's interop programs in Go and Java,
+go-control-plane's integration test.
 
 Each has a folder with a stamp of the recipe it was made by: another recipe (a version, say) makes it anew, and a lock
 keeps two runs apart. Run as a program this makes them all. Missing says which toolchain is not there.
@@ -22,6 +23,14 @@ GO_MODULE = "module pinnace/tools\n\ngo {go}\n\nrequire (\n{requires}\n)\n"
 # h2spec has no go.mod at this version, so what it imports is pinned here.
 H2SPEC = ["github.com/summerwind/h2spec v2.2.1+incompatible", "github.com/fatih/color v1.18.0", "github.com/mattn/go-colorable v0.1.13",
           "github.com/mattn/go-isatty v0.0.20", "github.com/spf13/cobra v1.8.1", "github.com/spf13/pflag v1.0.5", "golang.org/x/net v0.41.0"]
+GO_CONTROL_PLANE = ["cel.dev/expr v0.24.0", "github.com/cncf/xds/go v0.0.0-20250501225837-2ac532fd4443",
+                    "github.com/envoyproxy/go-control-plane v0.14.0", "github.com/envoyproxy/go-control-plane/envoy v1.36.0",
+                    "github.com/envoyproxy/go-control-plane/ratelimit v0.1.0", "github.com/envoyproxy/protoc-gen-validate v1.2.1",
+                    "github.com/planetscale/vtprotobuf v0.6.1-0.20240319094008-0393e58bdf10", "golang.org/x/net v0.42.0",
+                    "golang.org/x/sys v0.34.0", "golang.org/x/text v0.27.0",
+                    "google.golang.org/genproto/googleapis/api v0.0.0-20250728155136-f173205681a0",
+                    "google.golang.org/genproto/googleapis/rpc v0.0.0-20250728155136-f173205681a0", "google.golang.org/grpc v1.75.1",
+                    "google.golang.org/protobuf v1.36.10"]
 GRPC_GO = ["google.golang.org/grpc v1.75.1"]
 GRPC_JAVA = "1.70.0"
 MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
@@ -54,6 +63,17 @@ def grpc_go():
     """(client, server) of grpc-go, as the beginnings of commands."""
     made = _go_programs("grpc-go", GRPC_GO, "google.golang.org/grpc/interop/client", "google.golang.org/grpc/interop/server")
     return [str(made / "client")], [str(made / "server")]
+
+
+def go_control_plane():
+    """The folder of go-control-plane's own integration test: main (the test and its control plane), upstream, samples."""
+    name = "github.com/envoyproxy/go-control-plane"
+    made = _go_programs("go-control-plane", GO_CONTROL_PLANE, name + "/pkg/test/main", name + "/internal/upstream")
+    if not (made / "sample").exists():
+        listed = subprocess.run([go(), "list", "-mod=mod", "-m", "-f", "{{.Dir}}", name], cwd=made, capture_output=True, text=True,
+                                check=True, env=_environment())
+        shutil.copytree(Path(listed.stdout.strip()) / "sample", made / "sample", copy_function=shutil.copyfile)
+    return made
 
 
 def grpc_java():
@@ -153,7 +173,7 @@ def _run(command, folder):
 
 def main():
     absent = []
-    for make in (h2spec, grpc_go, grpc_java):
+    for make in (h2spec, grpc_go, go_control_plane, grpc_java):
         try:
             make()
         except Missing as missing:

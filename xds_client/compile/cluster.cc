@@ -4,6 +4,7 @@
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb.h"
 #include "xds_client/compile/cluster_stats.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/compile/config_source.h"
 #include "xds_client/compile/http1.h"
 #include "xds_client/compile/http2.h"
 #include "xds_client/compile/struct.h"
@@ -163,10 +164,10 @@ Result<bool> type_of(const pb::Cluster& proto, CompiledCluster& out) {
     case pb::Cluster::EDS: {
       config.type = ClusterType::kEds;
       const auto& eds = proto.eds_cluster_config();
-      if (!eds.eds_config().has_ads()) return error("eds_cluster_config.eds_config: only ads is supported");
-      out.eds_name = eds.service_name().empty() ? proto.name() : eds.service_name();
-      if (eds.eds_config().has_initial_fetch_timeout())
-        out.eds_timeout_ms = milliseconds(eds.eds_config().initial_fetch_timeout());
+      auto source = config_source(eds.eds_config());
+      if (!source) return in("eds_cluster_config.eds_config", source.error());
+      out.eds = {std::move(*source), eds.service_name().empty() ? proto.name() : eds.service_name()};
+      out.eds_timeout_ms = fetch_timeout_ms(eds.eds_config());
       break;
     }
     case pb::Cluster::ORIGINAL_DST: {

@@ -4,6 +4,7 @@
 
 #include "envoy/config/cluster/v3/cluster.pb.h"
 #include "envoy/config/endpoint/v3/endpoint.pb.h"
+#include "proxy/model/config_source.h"
 #include "xds_client/compile/context.h"
 
 namespace pinnace::compile {
@@ -24,8 +25,8 @@ struct DnsSettings {
 
 struct CompiledCluster {
   std::shared_ptr<model::ClusterConfig> config;
-  std::string eds_name;             // EDS: the resource to ask for; empty otherwise
-  uint64_t eds_timeout_ms = 15000;  // initial_fetch_timeout; 0: wait for ever
+  model::ResourceRef eds;       // EDS: the resource to ask for; without a name otherwise
+  uint64_t eds_timeout_ms = 0;  // its initial_fetch_timeout; 0: wait for ever
   model::EndpointsPtr endpoints;    // STATIC: known now
   std::vector<DnsTarget> dns_targets;
   DnsSettings dns;

@@ -6,7 +6,6 @@
 
 #include <functional>
 #include <initializer_list>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "proxy/model/route.h"
 #include "proxy/model/tls.h"
 #include "proxy/stats/store.h"
+#include "xds_client/compile/runtime.h"
 
 namespace pinnace::compile {
 
@@ -38,8 +38,7 @@ struct Context {
   stats::Store& stats;
   access_log::SinkThread& sinks;
   TlsRegistry& tls;
-  // Runtime keys of the bootstrap's static layers that change how a resource is compiled.
-  std::map<std::string, std::string> runtime;
+  Runtime& runtime;
   // Of the connection manager whose filters are being compiled: their stats are named with it.
   std::string stat_prefix = {};
   // Of the listener whose filters are being compiled.

@@ -55,7 +55,7 @@ Result<model::HeaderMatch> header_match(const pb::HeaderMatcher& proto) {
   return out;
 }
 
-Result<model::RouteMatch> route_match(const pb::RouteMatch& proto) {
+Result<model::RouteMatch> route_match(const pb::RouteMatch& proto, Context& context) {
   using Kind = model::PathMatch::Kind;
   auto known = only_fields(proto, {"prefix", "path", "safe_regex", "path_separated_prefix", "case_sensitive", "headers",
                                    "query_parameters", "grpc", "runtime_fraction", "connect_matcher"});
@@ -100,11 +100,8 @@ Result<model::RouteMatch> route_match(const pb::RouteMatch& proto) {
   }
   out.grpc_only = proto.has_grpc();
   if (proto.has_runtime_fraction()) {
-    const auto& fraction = proto.runtime_fraction().default_value();
-    uint64_t scale = fraction.denominator() == envoy::type::v3::FractionalPercent::HUNDRED        ? 10000
-                     : fraction.denominator() == envoy::type::v3::FractionalPercent::TEN_THOUSAND ? 100
-                                                                                                  : 1;
-    out.runtime_numerator = static_cast<uint32_t>(std::min<uint64_t>(1000000, fraction.numerator() * scale));
+    const auto& fraction = proto.runtime_fraction();
+    out.runtime_fraction = context.runtime.fraction(fraction.runtime_key(), fraction.default_value());
   }
   return out;
 }
@@ -119,7 +116,7 @@ Result<model::Route> route(const pb::Route& proto, const model::VirtualHost& hos
   out.virtual_host = &host;
   out.decorator = proto.decorator().operation();
   out.istio_config = istio_config(proto.metadata());
-  auto match = route_match(proto.match());
+  auto match = route_match(proto.match(), context);
   if (!match) return in("match", match.error());
   out.match = std::move(*match);
   auto request = header_mutations(proto.request_headers_to_add(), proto.request_headers_to_remove());

@@ -3,6 +3,7 @@
 #include "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.pb.h"
 #include "envoy/extensions/transport_sockets/tls/v3/tls.pb.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/compile/config_source.h"
 
 namespace pinnace::compile {
 namespace {
@@ -22,24 +23,11 @@ int version(tls::TlsParameters::TlsProtocol protocol) {
 
 Result<model::SecretRef> secret_ref(const tls::SdsSecretConfig& proto) {
   model::SecretRef ref;
-  ref.sds_name = proto.name();
   if (!proto.has_sds_config()) return error("sds_config: a static secret '" + proto.name() + "' is not supported yet");
-  const auto& source = proto.sds_config();
-  if (source.has_ads()) {
-    ref.over_ads = true;
-  } else if (source.has_api_config_source()) {
-    const auto& api = source.api_config_source();
-    if (api.grpc_services_size() != 1 || !api.grpc_services(0).has_envoy_grpc()) {
-      return error("sds_config.api_config_source: one envoy_grpc service is needed");
-    }
-    if (api.api_type() != core::ApiConfigSource::GRPC && api.api_type() != core::ApiConfigSource::DELTA_GRPC) {
-      return error("sds_config.api_config_source.api_type: only GRPC and DELTA_GRPC are supported");
-    }
-    ref.sds_cluster = api.grpc_services(0).envoy_grpc().cluster_name();
-  } else {
-    return error("sds_config: only ads and api_config_source are supported");
-  }
-  if (source.has_initial_fetch_timeout()) ref.fetch_timeout_ms = milliseconds(source.initial_fetch_timeout());
+  auto source = config_source(proto.sds_config());
+  if (!source) return in("sds_config", source.error());
+  ref.resource = {std::move(*source), proto.name()};
+  ref.fetch_timeout_ms = fetch_timeout_ms(proto.sds_config());
   return ref;
 }
 

@@ -52,9 +52,7 @@ Result<std::shared_ptr<const Coding>> library(const envoy::config::core::v3::Typ
 }
 
 bool enabled(const envoy::config::core::v3::RuntimeFeatureFlag& flag, const compile::Context& context) {
-  auto key = context.runtime.find(flag.runtime_key());
-  if (key != context.runtime.end()) return key->second == "true";
-  return flag.default_value().value();
+  return context.runtime.boolean(flag.runtime_key()).value_or(flag.default_value().value());
 }
 
 template <class Types>

@@ -1,14 +1,13 @@
 #include "filters/network/http_connection_manager/compile.h"
 
-#include <charconv>
-
 #include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb.h"
 #include "envoy/extensions/request_id/uuid/v3/uuid.pb.h"
 #include "filters/http/router/router.h"
 #include "filters/network/http_connection_manager/config.h"
+#include "filters/access_loggers/compile.h"
 #include "filters/registry.h"
-#include "xds_client/compile/access_log.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/compile/config_source.h"
 #include "xds_client/compile/http1.h"
 #include "xds_client/compile/http2.h"
 #include "xds_client/compile/route.h"
@@ -55,10 +54,11 @@ Result<bool> routes(const Hcm& proto, Settings& out, compile::Context& context) 
     return true;
   }
   if (!proto.has_rds()) return error("route_specifier: only rds and route_config are supported");
-  if (!proto.rds().config_source().has_ads()) return error("rds.config_source: only ads is supported");
-  out.rds_name = proto.rds().route_config_name();
-  if (out.rds_name.empty()) return error("rds.route_config_name: empty");
-  out.rds_id = context.ids.routes.id(out.rds_name);
+  auto source = compile::config_source(proto.rds().config_source());
+  if (!source) return in("rds.config_source", source.error());
+  out.rds = {std::move(*source), proto.rds().route_config_name()};
+  if (out.rds.name.empty()) return error("rds.route_config_name: empty");
+  out.rds_id = context.ids.routes.id(out.rds.name);
   return true;
 }
 
@@ -114,16 +114,9 @@ Result<bool> upgrades(const Hcm& proto, Settings& out) {
 }
 
 void runtime_limits(Settings& out, const compile::Context& context) {
-  auto number = [&](const char* key, uint64_t& to) {
-    auto found = context.runtime.find(key);
-    if (found == context.runtime.end()) return;
-    const std::string& text = found->second;
-    uint64_t value = 0;
-    auto parsed = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size()) to = value;
-  };
-  number("overload.premature_reset_total_stream_count", out.premature_resets);
-  number("overload.premature_reset_min_stream_lifetime_seconds", out.premature_reset_s);
+  auto number = [&](const char* key, uint64_t otherwise) { return context.runtime.number(key).value_or(otherwise); };
+  out.premature_resets = number("overload.premature_reset_total_stream_count", out.premature_resets);
+  out.premature_reset_s = number("overload.premature_reset_min_stream_lifetime_seconds", out.premature_reset_s);
 }
 
 HcmStats make_stats(const std::string& stat_prefix, stats::Store& store) {
@@ -228,7 +221,7 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
   context.stat_prefix = settings.stat_prefix;
   auto http_filters = filters(proto, settings, context);
   if (!http_filters) return http_filters.error();
-  auto logs = compile::access_logs(proto.access_log(), context);
+  auto logs = access_logs(proto.access_log(), context);
   if (!logs) return logs.error();
   settings.access_logs = std::move(*logs);
   if (!proto.server_name().empty()) settings.server_name = proto.server_name();
@@ -249,8 +242,8 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
   settings.proxy_100_continue = proto.proxy_100_continue();
   settings.path.normalize = proto.normalize_path().value();
   settings.path.merge_slashes = proto.merge_slashes();
-  auto fragment = context.runtime.find("envoy.reloadable_features.http_reject_path_with_fragment");
-  settings.path.strip_fragment = fragment != context.runtime.end() && fragment->second == "false";
+  settings.path.strip_fragment =
+      !context.runtime.boolean("envoy.reloadable_features.http_reject_path_with_fragment").value_or(true);
   switch (proto.path_with_escaped_slashes_action()) {
     case Hcm::REJECT_REQUEST: settings.path.escaped_slashes = http::EscapedSlashes::kReject; break;
     case Hcm::UNESCAPE_AND_REDIRECT: settings.path.escaped_slashes = http::EscapedSlashes::kUnescapeAndRedirect; break;

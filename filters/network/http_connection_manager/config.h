@@ -44,7 +44,7 @@ struct Settings {
 
   model::RouteConfigPtr inline_routes;  // route_config
   uint32_t rds_id = model::kNoId;       // rds.route_config_name
-  std::string rds_name;
+  model::ResourceRef rds;
 
   std::vector<std::shared_ptr<const filter::HttpFilterConfig>> filters;
   access_log::Loggers access_logs;
@@ -89,8 +89,8 @@ class HcmConfig final : public filter::NetworkFilterConfig {
     bytes_ = {settings_.stats.cx_rx_bytes, settings_.stats.cx_tx_bytes};
   }
   std::unique_ptr<filter::Session> create(filter::WorkerContext& worker, filter::Accepted&& accepted) const override;
-  void route_dependencies(std::vector<std::string>& names) const override {
-    if (!settings_.rds_name.empty()) names.push_back(settings_.rds_name);
+  void route_dependencies(std::vector<model::ResourceRef>& out) const override {
+    if (!settings_.rds.name.empty()) out.push_back(settings_.rds);
   }
   bool wants_peer_certificate() const override { return settings_.cert_pem; }
   const Settings& settings() const { return settings_; }

@@ -2,7 +2,7 @@
 
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb.h"
 #include "filters/network/tcp_proxy/tcp_proxy.h"
-#include "xds_client/compile/access_log.h"
+#include "filters/access_loggers/compile.h"
 #include "xds_client/compile/common.h"
 
 namespace pinnace::filters::tcp_proxy {
@@ -40,7 +40,7 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
     settings.max_connection_ms = compile::milliseconds(proto.max_downstream_connection_duration());
   }
   if (proto.has_max_connect_attempts()) settings.max_connect_attempts = proto.max_connect_attempts().value();
-  auto logs = compile::access_logs(proto.access_log(), context);
+  auto logs = access_logs(proto.access_log(), context);
   if (!logs) return logs.error();
   settings.access_logs = std::move(*logs);
   std::string prefix = "tcp." + settings.stat_prefix + ".";

@@ -1,14 +1,18 @@
-#include "xds_client/compile/access_log.h"
+#include "filters/access_loggers/compile.h"
 
 #include "envoy/extensions/access_loggers/file/v3/file.pb.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb.h"
+#include "filters/access_loggers/grpc/compile.h"
 #include "xds_client/compile/common.h"
 
-namespace pinnace::compile {
+namespace pinnace::filters {
 namespace {
 
 namespace accesslog = envoy::config::accesslog::v3;
 namespace core = envoy::config::core::v3;
+using compile::data_source;
+using compile::in;
+using compile::only_fields;
 
 Result<access_log::Format> text_format(const core::SubstitutionFormatString& proto) {
   auto known = only_fields(proto, {"text_format_source", "text_format", "omit_empty_values"});
@@ -30,23 +34,22 @@ Result<access_log::Format> format_of(bool given, const core::SubstitutionFormatS
 }  // namespace
 
 Result<access_log::Loggers> access_logs(const google::protobuf::RepeatedPtrField<accesslog::AccessLog>& protos,
-                                        Context& context) {
+                                        compile::Context& context) {
   access_log::Loggers out;
   for (const auto& proto : protos) {
-    http::Flags only = 0;
-    bool any = false;
+    access_log::Selection selection;
     if (proto.has_filter()) {
       if (!proto.filter().has_response_flag_filter()) {
         return error("access_log.filter: only response_flag_filter is supported");
       }
       const auto& flags = proto.filter().response_flag_filter().flags();
-      any = flags.empty();
+      selection.flagged = flags.empty();
       for (const auto& name : flags) {
         http::Flag flag = http::flag_from_text(name);
         // A flag that pinnace never sets selects nothing; refusing it would refuse the listener.
-        if (flag != http::Flag::kCount) only |= http::flag_bit(flag);
+        if (flag != http::Flag::kCount) selection.only |= http::flag_bit(flag);
       }
-      if (!any && only == 0) continue;
+      if (!selection.flagged && selection.only == 0) continue;
     }
     std::string path;
     Result<access_log::Format> format = error("");
@@ -66,6 +69,12 @@ Result<access_log::Loggers> access_logs(const google::protobuf::RepeatedPtrField
       path = "/dev/stderr";
       format = format_of(err_log.has_log_format(), err_log.log_format());
     } else {
+      auto service = grpc_access_log::compile(proto.typed_config(), selection, context);
+      if (!service) return in("access_log", service.error());
+      if (*service) {
+        out.push_back(std::move(*service));
+        continue;
+      }
       return error("access_log '" + proto.name() + "' (" + proto.typed_config().type_url() +
                    "): not supported by pinnace");
     }
@@ -73,9 +82,9 @@ Result<access_log::Loggers> access_logs(const google::protobuf::RepeatedPtrField
     if (path == "/dev/null") continue;
     auto sink = context.sinks.open(path);
     if (!sink) return in("access_log", sink.error());
-    out.push_back(std::make_shared<const access_log::Logger>(std::move(*sink), std::move(*format), only, any));
+    out.push_back(std::make_shared<const access_log::FileLogger>(selection, std::move(*sink), std::move(*format)));
   }
   return out;
 }
 
-}  // namespace pinnace::compile
+}  // namespace pinnace::filters

@@ -1,0 +1,24 @@
+// Where a resource is asked for: over ADS, or over a stream of its own to a cluster. envoy.config.core.v3.ConfigSource.
+#pragma once
+
+#include <compare>
+#include <string>
+
+namespace pinnace::model {
+
+struct ConfigSource {
+  std::string cluster;  // api_config_source: its envoy_grpc; empty: ads
+  bool delta = false;   // api_config_source: DELTA_GRPC
+
+  bool ads() const { return cluster.empty(); }
+  friend auto operator<=>(const ConfigSource&, const ConfigSource&) = default;
+};
+
+// A resource that something needs.
+struct ResourceRef {
+  ConfigSource source;
+  std::string name;
+  friend auto operator<=>(const ResourceRef&, const ResourceRef&) = default;
+};
+
+}  // namespace pinnace::model
