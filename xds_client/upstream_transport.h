@@ -8,8 +8,8 @@
 #include <set>
 #include <thread>
 
-#include "proxy/model/update.h"
 #include "proxy/model/ids.h"
+#include "proxy/model/update.h"
 #include "proxy/upstream/cluster.h"
 #include "tls/context.h"
 #include "xds_client/transport.h"

@@ -1,7 +1,12 @@
 #include "filters/access_loggers/compile.h"
 
+#include <fmt/format.h>
+
+#include <map>
+
 #include "envoy/extensions/access_loggers/file/v3/file.pb.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb.h"
+#include "envoy/extensions/formatter/req_without_query/v3/req_without_query.pb.h"
 #include "filters/access_loggers/grpc/compile.h"
 #include "xds_client/compile/common.h"
 
@@ -14,21 +19,135 @@ using compile::data_source;
 using compile::in;
 using compile::only_fields;
 
-Result<access_log::Format> text_format(const core::SubstitutionFormatString& proto) {
-  auto known = only_fields(proto, {"text_format_source", "text_format", "omit_empty_values"});
-  if (!known) return in("log_format", known.error());
-  if (proto.has_text_format_source()) {
-    auto text = data_source(proto.text_format_source());
-    if (!text) return in("log_format.text_format_source", text.error());
-    return access_log::Format::compile(*text);
+using Line = access_log::FileLogger::Line;
+
+constexpr int kMaxDepth = 16;
+
+Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, int depth) {
+  using Value = google::protobuf::Value;
+  using Kind = access_log::JsonNode::Kind;
+  access_log::JsonNode node;
+  if (depth == 0) return error("nested too deeply");
+  switch (value.kind_case()) {
+    case Value::kStringValue: {
+      auto format = access_log::Format::compile(value.string_value());
+      if (!format) return format.error();
+      node.kind = Kind::kFormat;
+      node.format = std::move(*format);
+      return node;
+    }
+    case Value::kStructValue: {
+      node.kind = Kind::kObject;
+      std::map<std::string, const Value*> sorted;  // ENVOY
+      for (const auto& [name, member] : value.struct_value().fields()) sorted[name] = &member;
+      for (const auto& [name, member] : sorted) {
+        auto made = json_node(*member, depth - 1);
+        if (!made) return in(name, made.error());
+        node.members.emplace_back(access_log::JsonFormat::quoted(name) + ":", std::move(*made));
+      }
+      return node;
+    }
+    case Value::kListValue:
+      node.kind = Kind::kList;
+      for (const auto& member : value.list_value().values()) {
+        auto made = json_node(member, depth - 1);
+        if (!made) return made.error();
+        node.members.emplace_back("", std::move(*made));
+      }
+      return node;
+    case Value::kBoolValue: node.literal = value.bool_value() ? "true" : "false"; return node;
+    case Value::kNumberValue: node.literal = fmt::format("{}", value.number_value()); return node;
+    default: node.literal = "null"; return node;
   }
-  return access_log::Format::compile(proto.text_format());
 }
 
-Result<access_log::Format> format_of(bool given, const core::SubstitutionFormatString& proto) {
-  auto format = given ? text_format(proto) : access_log::Format::compile(access_log::kDefaultFormat);
-  if (!format) return in("log_format", format.error());
-  return format;
+Result<Line> line(const core::SubstitutionFormatString& proto) {
+  auto known = only_fields(proto, {"text_format_source", "text_format", "json_format", "omit_empty_values",
+                                   "formatters", "content_type", "json_format_options"});
+  if (!known) return known.error();
+  for (const auto& formatter : proto.formatters()) {
+    using WithoutQuery = envoy::extensions::formatter::req_without_query::v3::ReqWithoutQuery;
+    if (!formatter.typed_config().Is<WithoutQuery>()) {
+      return error("formatters[" + formatter.name() + "] (" + formatter.typed_config().type_url() +
+                   "): not supported by pinnace");
+    }
+  }
+  if (proto.has_json_format()) {
+    google::protobuf::Value root;
+    *root.mutable_struct_value() = proto.json_format();
+    auto node = json_node(root, kMaxDepth);
+    if (!node) return in("json_format", node.error());
+    return Line(access_log::JsonFormat(std::move(*node), proto.omit_empty_values()));
+  }
+  std::string text = proto.text_format();
+  if (proto.has_text_format_source()) {
+    auto source = data_source(proto.text_format_source());
+    if (!source) return in("text_format_source", source.error());
+    text = std::move(*source);
+  }
+  using access_log::Style;
+  auto format = access_log::Format::compile(text, proto.omit_empty_values() ? Style::kOmitting : Style::kText);
+  if (!format) return format.error();
+  return Line(std::move(*format));
+}
+
+// A file to write to and what to write.
+struct File {
+  std::string path;
+  bool formatted = false;
+  const core::SubstitutionFormatString* format = nullptr;
+};
+
+Result<std::shared_ptr<const access_log::Logger>> file_logger(const File& file, access_log::Selection selection,
+                                                              compile::Context& context) {
+  static const core::SubstitutionFormatString kDefault = [] {
+    core::SubstitutionFormatString format;
+    format.set_text_format(access_log::kDefaultFormat);
+    return format;
+  }();
+  auto made = line(file.formatted ? *file.format : kDefault);
+  if (!made) return in("log_format", made.error());
+  if (file.path == "/dev/null") return std::shared_ptr<const access_log::Logger>();
+  auto sink = context.sinks.open(file.path);
+  if (!sink) return sink.error();
+  return std::shared_ptr<const access_log::Logger>(
+      std::make_shared<access_log::FileLogger>(selection, std::move(*sink), std::move(*made)));
+}
+
+// nullptr: what it takes is nothing, or goes nowhere.
+Result<std::shared_ptr<const access_log::Logger>> logger(const accesslog::AccessLog& proto, compile::Context& context) {
+  using FileLog = envoy::extensions::access_loggers::file::v3::FileAccessLog;
+  using Stdout = envoy::extensions::access_loggers::stream::v3::StdoutAccessLog;
+  using Stderr = envoy::extensions::access_loggers::stream::v3::StderrAccessLog;
+  access_log::Selection selection;
+  if (proto.has_filter()) {
+    if (!proto.filter().has_response_flag_filter()) {
+      return error("filter: only response_flag_filter is supported");
+    }
+    const auto& flags = proto.filter().response_flag_filter().flags();
+    selection.flagged = flags.empty();
+    for (const auto& name : flags) {
+      http::Flag flag = http::flag_from_text(name);
+      // A flag that pinnace never sets selects nothing; refusing it would refuse the listener.
+      if (flag != http::Flag::kCount) selection.only |= http::flag_bit(flag);
+    }
+    if (!selection.flagged && selection.only == 0) return std::shared_ptr<const access_log::Logger>();
+  }
+  if (FileLog file; proto.typed_config().UnpackTo(&file)) {
+    auto known = only_fields(file, {"path", "log_format"});
+    if (!known) return known.error();
+    return file_logger({file.path(), file.has_log_format(), &file.log_format()}, selection, context);
+  }
+  if (Stdout log; proto.typed_config().UnpackTo(&log)) {
+    return file_logger({"/dev/stdout", log.has_log_format(), &log.log_format()}, selection, context);
+  }
+  if (Stderr log; proto.typed_config().UnpackTo(&log)) {
+    return file_logger({"/dev/stderr", log.has_log_format(), &log.log_format()}, selection, context);
+  }
+  if (grpc_access_log::understands(proto.typed_config())) {
+    return grpc_access_log::compile(proto.typed_config(), selection, context);
+  }
+  return error(proto.typed_config().type_url() + ": not supported by pinnace");
 }
 
 }  // namespace
@@ -37,52 +156,9 @@ Result<access_log::Loggers> access_logs(const google::protobuf::RepeatedPtrField
                                         compile::Context& context) {
   access_log::Loggers out;
   for (const auto& proto : protos) {
-    access_log::Selection selection;
-    if (proto.has_filter()) {
-      if (!proto.filter().has_response_flag_filter()) {
-        return error("access_log.filter: only response_flag_filter is supported");
-      }
-      const auto& flags = proto.filter().response_flag_filter().flags();
-      selection.flagged = flags.empty();
-      for (const auto& name : flags) {
-        http::Flag flag = http::flag_from_text(name);
-        // A flag that pinnace never sets selects nothing; refusing it would refuse the listener.
-        if (flag != http::Flag::kCount) selection.only |= http::flag_bit(flag);
-      }
-      if (!selection.flagged && selection.only == 0) continue;
-    }
-    std::string path;
-    Result<access_log::Format> format = error("");
-    using File = envoy::extensions::access_loggers::file::v3::FileAccessLog;
-    using Stdout = envoy::extensions::access_loggers::stream::v3::StdoutAccessLog;
-    using Stderr = envoy::extensions::access_loggers::stream::v3::StderrAccessLog;
-    if (File file; proto.typed_config().UnpackTo(&file)) {
-      path = file.path();
-      bool given = file.has_log_format();
-      auto known = only_fields(file, {"path", "log_format"});
-      if (!known) return in("access_log", known.error());
-      format = format_of(given, file.log_format());
-    } else if (Stdout out_log; proto.typed_config().UnpackTo(&out_log)) {
-      path = "/dev/stdout";
-      format = format_of(out_log.has_log_format(), out_log.log_format());
-    } else if (Stderr err_log; proto.typed_config().UnpackTo(&err_log)) {
-      path = "/dev/stderr";
-      format = format_of(err_log.has_log_format(), err_log.log_format());
-    } else {
-      auto service = grpc_access_log::compile(proto.typed_config(), selection, context);
-      if (!service) return in("access_log", service.error());
-      if (*service) {
-        out.push_back(std::move(*service));
-        continue;
-      }
-      return error("access_log '" + proto.name() + "' (" + proto.typed_config().type_url() +
-                   "): not supported by pinnace");
-    }
-    if (!format) return in("access_log", format.error());
-    if (path == "/dev/null") continue;
-    auto sink = context.sinks.open(path);
-    if (!sink) return in("access_log", sink.error());
-    out.push_back(std::make_shared<const access_log::FileLogger>(selection, std::move(*sink), std::move(*format)));
+    auto made = logger(proto, context);
+    if (!made) return in("access_log[" + proto.name() + "]", made.error());
+    if (*made) out.push_back(std::move(*made));
   }
   return out;
 }

@@ -1,13 +1,17 @@
 #include "proxy/access_log/format.h"
 
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <utility>
+
+#include "proxy/access_log/json_text.h"
 
 namespace pinnace::access_log {
 
@@ -20,12 +24,6 @@ const char* const kDefaultFormat =
     "\"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\"\n";
 
 namespace {
-
-void put_number(std::string& out, uint64_t value) {
-  char digits[20];
-  auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
-  out.append(digits, static_cast<size_t>(end - digits));
-}
 
 // A value from a peer cannot break a line or its quotes.
 constexpr auto kPlain = [] {
@@ -67,31 +65,52 @@ void put_escaped(std::string& out, std::string_view value) {
 // `:N` cuts the value, not what escaping made of it: a cut escape would swallow the quote after it.
 std::string_view cut(std::string_view value, const size_t* length) { return length ? value.substr(0, *length) : value; }
 
-void put_text(std::string& out, std::string_view value) {
-  if (value.empty()) {
-    out += '-';
-  } else {
-    put_escaped(out, value);
-  }
-}
+// Writes values in a style.
+struct Writer {
+  std::string& out;
+  Style style;
 
-// ENVOY: details are written with underscores for spaces.
-void put_details(std::string& out, std::string_view value) {
-  size_t from = out.size();
-  put_text(out, value);
-  std::replace(out.begin() + static_cast<std::ptrdiff_t>(from), out.end(), ' ', '_');
-}
-
-void put_list(std::string& out, const std::vector<std::string>* values) {
-  if (!values || values->empty()) {
-    out += '-';
-    return;
+  bool json() const { return style >= Style::kJson; }
+  void absent() const {
+    if (style == Style::kJsonValue) out += "null";
+    else if (style == Style::kText || style == Style::kJson) out += '-';
   }
-  for (size_t i = 0; i < values->size(); i++) {
-    if (i > 0) out += ',';
-    put_escaped(out, (*values)[i]);
+  void number(uint64_t value) const {
+    char digits[20];
+    auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+    out.append(digits, static_cast<size_t>(end - digits));
   }
-}
+  // What needs no escape.
+  void plain(std::string_view value) const {
+    if (style == Style::kJsonValue) out += '"';
+    out += value;
+    if (style == Style::kJsonValue) out += '"';
+  }
+  // Views without data are absent.
+  void value(std::string_view value) const {
+    if (value.data() == nullptr) return absent();
+    if (!json()) return put_escaped(out, value);
+    if (style == Style::kJsonValue) out += '"';
+    put_json_escaped(out, value);
+    if (style == Style::kJsonValue) out += '"';
+  }
+  // Empty ones are absent too.
+  void text(std::string_view text) const { text.empty() ? absent() : value(text); }
+  // ENVOY: details are written with underscores for spaces.
+  void details(std::string_view text) const {
+    size_t from = out.size();
+    this->text(text);
+    std::replace(out.begin() + static_cast<std::ptrdiff_t>(from), out.end(), ' ', '_');
+  }
+  void list(const std::vector<std::string>* values) const {
+    if (!values || values->empty()) return absent();
+    if (values->size() == 1) return value(values->front());
+    std::string joined;
+    for (const auto& one : *values) joined += (joined.empty() ? "" : ",") + one;
+    value(joined);
+  }
+  void address(const base::Address* address) const;
+};
 
 char* put_digits(char* at, uint32_t value) {
   char reversed[10];
@@ -104,27 +123,38 @@ char* put_digits(char* at, uint32_t value) {
   return at;
 }
 
-void put_address(std::string& out, const base::Address& address) {
+void Writer::address(const base::Address* address) const {
   using Kind = base::Address::Kind;
-  if (address.kind() == Kind::kIpv4) {  // the usual case, without a temporary
+  if (!address || address->kind() == Kind::kNone) {
+    absent();
+  } else if (address->kind() == Kind::kIpv4) {  // the usual case, without a temporary
     char text[sizeof "255.255.255.255:65535"];
     char* at = text;
     for (size_t i = 0; i < 4; i++) {
       if (i > 0) *at++ = '.';
-      at = put_digits(at, address.bytes()[i]);
+      at = put_digits(at, address->bytes()[i]);
     }
     *at++ = ':';
-    at = put_digits(at, address.port());
-    out.append(text, static_cast<size_t>(at - text));
-  } else if (address.kind() == Kind::kNone) {
-    out += '-';
+    at = put_digits(at, address->port());
+    plain({text, static_cast<size_t>(at - text)});
   } else {
-    out += address.text();
+    value(address->text());
   }
 }
 
+std::string ip_of(const base::Address* address) { return address ? address->ip_text() : std::string(); }
+
+// "1.2.3.4:80", "[::1]:80" → address and port; a path has neither.
+std::pair<std::string_view, std::string_view> split_host(std::string_view host) {
+  size_t colon = host.rfind(':');
+  if (colon == std::string_view::npos || host.front() == '/') return {host, {}};
+  std::string_view ip = host.substr(0, colon);
+  if (ip.size() > 2 && ip.front() == '[') ip = ip.substr(1, ip.size() - 2);
+  return {ip, host.substr(colon + 1)};
+}
+
 // "2026-11-22T12:00:00.123Z"; the second is formatted once and kept.
-void put_time(std::string& out, uint64_t wall_ns) {
+void put_time(const Writer& to, uint64_t wall_ns) {
   thread_local uint64_t last_second = 0;
   thread_local char text[sizeof "2026-11-22T12:00:00.123Z"] = {};
   uint64_t second = wall_ns / 1000000000;
@@ -139,21 +169,23 @@ void put_time(std::string& out, uint64_t wall_ns) {
   text[20] = static_cast<char>('0' + ms / 100);
   text[21] = static_cast<char>('0' + ms / 10 % 10);
   text[22] = static_cast<char>('0' + ms % 10);
-  out.append(text, sizeof text - 1);
-}
-
-void put_header(std::string& out, std::string_view value, const size_t* length) {
-  if (value.data() == nullptr) {
-    out += '-';
-  } else {
-    put_escaped(out, cut(value, length));
-  }
+  to.plain({text, sizeof text - 1});
 }
 
 std::string lower(std::string_view text) {
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return std::tolower(c); });
   return out;
+}
+
+// The value of ENVIRONMENT(NAME), or of HOSTNAME.
+std::string fixed(std::string_view argument) {
+  if (argument.empty()) {
+    char name[256] = {};
+    return gethostname(name, sizeof name - 1) == 0 ? name : "-";
+  }
+  const char* value = getenv(std::string(argument).c_str());
+  return value ? value : "-";  // ENVOY: in JSON too
 }
 
 }  // namespace
@@ -190,8 +222,9 @@ std::string_view Format::Name::in(const http::HeaderMap& fields) const {
   return {};
 }
 
-Result<Format> Format::compile(std::string_view text) {
+Result<Format> Format::compile(std::string_view text, Style style) {
   Format format;
+  format.style_ = style;
   std::string literal;
   auto flush = [&] {
     if (literal.empty()) return;
@@ -225,6 +258,7 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
   static constexpr std::pair<std::string_view, Op> kOps[] = {
       {"START_TIME", Op::kStartTime},
       {"REQ", Op::kRequestHeader},
+      {"REQ_WITHOUT_QUERY", Op::kRequestHeaderWithoutQuery},
       {"RESP", Op::kResponseHeader},
       {"PROTOCOL", Op::kProtocol},
       {"RESPONSE_CODE", Op::kResponseCode},
@@ -236,14 +270,20 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
       {"BYTES_SENT", Op::kBytesSent},
       {"DURATION", Op::kDuration},
       {"UPSTREAM_HOST", Op::kUpstreamHost},
+      {"UPSTREAM_REMOTE_ADDRESS", Op::kUpstreamHost},
+      {"UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Op::kUpstreamHostWithoutPort},
+      {"UPSTREAM_REMOTE_PORT", Op::kUpstreamHostPort},
       {"UPSTREAM_CLUSTER", Op::kUpstreamCluster},
       {"UPSTREAM_CLUSTER_RAW", Op::kUpstreamCluster},
       {"UPSTREAM_LOCAL_ADDRESS", Op::kUpstreamLocalAddress},
       {"UPSTREAM_REQUEST_ATTEMPT_COUNT", Op::kAttemptCount},
       {"DOWNSTREAM_LOCAL_ADDRESS", Op::kDownstreamLocalAddress},
+      {"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT", Op::kDownstreamLocalAddressWithoutPort},
       {"DOWNSTREAM_LOCAL_PORT", Op::kDownstreamLocalPort},
       {"DOWNSTREAM_REMOTE_ADDRESS", Op::kDownstreamRemoteAddress},
       {"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Op::kDownstreamRemoteAddressWithoutPort},
+      {"DOWNSTREAM_REMOTE_PORT", Op::kDownstreamRemotePort},
+      {"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Op::kDownstreamDirectRemoteAddressWithoutPort},
       {"DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Op::kDownstreamDirectRemoteAddress},
       {"DOWNSTREAM_PEER_URI_SAN", Op::kPeerUriSan},
       {"DOWNSTREAM_LOCAL_URI_SAN", Op::kLocalUriSan},
@@ -252,6 +292,8 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
       {"DOWNSTREAM_TLS_CIPHER", Op::kTlsCipher},
       {"REQUESTED_SERVER_NAME", Op::kRequestedServerName},
       {"ROUTE_NAME", Op::kRouteName},
+      {"HOSTNAME", Op::kFixed},
+      {"ENVIRONMENT", Op::kFixed},
   };
   size_t stop = text.find_first_of("(:");
   std::string_view name = text.substr(0, stop);
@@ -275,10 +317,13 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
       return error("bad length in %" + std::string(text) + "%");
     }
   }
-  bool takes_header = item.op == Op::kRequestHeader || item.op == Op::kResponseHeader;
-  if (takes_header == argument.empty()) {
-    return error("%" + std::string(name) + (takes_header ? "% needs a header name" : "% takes no argument here"));
+  bool takes_header =
+      item.op == Op::kRequestHeader || item.op == Op::kResponseHeader || item.op == Op::kRequestHeaderWithoutQuery;
+  bool takes_name = takes_header || name == "ENVIRONMENT";
+  if (takes_name == argument.empty()) {
+    return error("%" + std::string(name) + (takes_name ? "% needs a name" : "% takes no argument here"));
   }
+  if (item.op == Op::kFixed) item.text = fixed(argument);
   if (item.has_length && !takes_header) return error("%" + std::string(name) + "% takes no length");
   if (std::count(argument.begin(), argument.end(), '?') > 1 || argument.find(' ') != std::string_view::npos) {
     return error("'" + std::string(argument) + "' in %" + std::string(name) + "% is no header name");
@@ -289,38 +334,45 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
   return item;
 }
 
-void Format::render(const Entry& entry, std::string& out) const {
+void Format::render(const Entry& entry, std::string& out, Style style) const {
   for (const Item& item : items_) {
     if (item.op == Op::kLiteral) {
-      out += item.text;
+      if (style >= Style::kJson) put_json_escaped(out, item.text);
+      else out += item.text;
     } else {
-      render_item(item, entry, out);
+      render_item(item, entry, style, out);
     }
   }
 }
 
-void Format::render_item(const Item& item, const Entry& entry, std::string& out) {
+void Format::render_item(const Item& item, const Entry& entry, Style style, std::string& out) {
   const http::StreamInfo& info = entry.info;
+  const Writer to{out, style};
+  const size_t* length = item.has_length ? &item.max_length : nullptr;
   switch (item.op) {
     case Op::kLiteral: break;
-    case Op::kStartTime: return put_time(out, info.start_wall_ns);
+    case Op::kFixed: return to.value(item.text);
+    case Op::kStartTime: return put_time(to, info.start_wall_ns);
+    case Op::kRequestHeaderWithoutQuery:
     case Op::kRequestHeader: {
       std::string_view value;
       if (entry.request) {
         value = item.name.in(*entry.request);
         if (value.data() == nullptr) value = item.alternative.in(*entry.request);
       }
-      put_header(out, value, item.has_length ? &item.max_length : nullptr);
+      if (item.op == Op::kRequestHeaderWithoutQuery) value = value.substr(0, value.find('?'));
       // ENVOY: x-forwarded-for is one list, on however many lines it came.
-      if (entry.request && item.name.id == http::HeaderId::kForwardedFor && !item.has_length) {
+      if (entry.request && item.name.id == http::HeaderId::kForwardedFor && !length) {
+        std::string all;
         bool first = true;
         for (const auto& field : entry.request->headers) {
           if (field.id != http::HeaderId::kForwardedFor || std::exchange(first, false)) continue;
-          out += ',';
-          put_escaped(out, field.value);
+          if (all.empty()) all = value;
+          (all += ',') += field.value;
         }
+        if (!all.empty()) return to.value(all);
       }
-      return;
+      return to.value(cut(value, length));
     }
     case Op::kResponseHeader: {
       std::string_view value;
@@ -329,41 +381,43 @@ void Format::render_item(const Item& item, const Entry& entry, std::string& out)
         if (value.data() == nullptr && item.alternative.kind != Name::Kind::kNone)
           value = item.alternative.in(entry.response->headers);
       }
-      return put_header(out, value, item.has_length ? &item.max_length : nullptr);
+      return to.value(cut(value, length));
     }
-    case Op::kProtocol: return put_text(out, info.protocol);
-    case Op::kResponseCode: return put_number(out, info.response_code);
+    case Op::kProtocol: return to.text(info.protocol);
+    case Op::kResponseCode: return to.number(info.response_code);
     case Op::kResponseFlags:
-      if (info.flags == 0) {
-        out += '-';
-      } else {
-        out += http::flags_text(info.flag_order);
-      }
-      return;
-    case Op::kResponseCodeDetails: return put_details(out, info.details);
-    case Op::kConnectionTerminationDetails: return put_text(out, info.termination_details);
-    case Op::kUpstreamTransportFailureReason: return put_details(out, info.upstream_failure);
-    case Op::kBytesReceived: return put_number(out, info.bytes_received);
-    case Op::kBytesSent: return put_number(out, info.bytes_sent);
-    case Op::kDuration: return put_number(out, (info.end_ns - info.start_ns) / 1000000);
-    case Op::kUpstreamHost: return put_text(out, info.upstream_host);
-    case Op::kUpstreamCluster: return put_text(out, info.cluster_name);
-    case Op::kUpstreamLocalAddress: return put_address(out, info.upstream_local_address);
-    case Op::kDownstreamLocalAddress:
-      return put_address(out, info.local_address ? *info.local_address : base::Address());
-    case Op::kDownstreamLocalPort: return put_number(out, info.local_address ? info.local_address->port() : 0);
-    case Op::kDownstreamRemoteAddress: return put_address(out, info.remote_address);
-    case Op::kDownstreamRemoteAddressWithoutPort: return put_text(out, info.remote_address.ip_text());
-    case Op::kDownstreamDirectRemoteAddress:
-      return put_address(out, info.direct_remote_address ? *info.direct_remote_address : base::Address());
-    case Op::kRequestedServerName: return put_text(out, info.requested_server_name);
-    case Op::kRouteName: return put_text(out, info.route_name);
-    case Op::kAttemptCount: return put_number(out, info.attempts);
-    case Op::kPeerUriSan: return put_list(out, info.tls ? &info.tls->peer_uri_sans : nullptr);
-    case Op::kLocalUriSan: return put_list(out, info.tls ? &info.tls->local_uri_sans : nullptr);
-    case Op::kPeerSubject: return put_text(out, info.tls ? std::string_view(info.tls->peer_subject) : "");
-    case Op::kTlsVersion: return put_text(out, info.tls ? std::string_view(info.tls->version) : "");
-    case Op::kTlsCipher: return put_text(out, info.tls ? std::string_view(info.tls->cipher) : "");
+      // ENVOY: none is "-" in every style.
+      return info.flags == 0 ? to.plain("-") : to.plain(http::flags_text(info.flag_order));
+    case Op::kResponseCodeDetails: return to.details(info.details);
+    case Op::kConnectionTerminationDetails: return to.text(info.termination_details);
+    case Op::kUpstreamTransportFailureReason: return to.details(info.upstream_failure);
+    case Op::kBytesReceived: return to.number(info.bytes_received);
+    case Op::kBytesSent: return to.number(info.bytes_sent);
+    case Op::kDuration: return to.number((info.end_ns - info.start_ns) / 1000000);
+    case Op::kUpstreamHost: return to.text(info.upstream_host);
+    case Op::kUpstreamHostWithoutPort: return to.text(split_host(info.upstream_host).first);
+    case Op::kUpstreamHostPort: {
+      std::string_view port = split_host(info.upstream_host).second;
+      return port.empty() ? to.absent() : void(out += port);
+    }
+    case Op::kUpstreamCluster: return to.text(info.cluster_name);
+    case Op::kUpstreamLocalAddress: return to.address(&info.upstream_local_address);
+    case Op::kDownstreamLocalAddress: return to.address(info.local_address);
+    case Op::kDownstreamLocalAddressWithoutPort: return to.text(ip_of(info.local_address));
+    case Op::kDownstreamLocalPort: return to.number(info.local_address ? info.local_address->port() : 0);
+    case Op::kDownstreamRemoteAddress: return to.address(&info.remote_address);
+    case Op::kDownstreamRemoteAddressWithoutPort: return to.text(info.remote_address.ip_text());
+    case Op::kDownstreamRemotePort: return to.number(info.remote_address.port());
+    case Op::kDownstreamDirectRemoteAddress: return to.address(info.direct_remote_address);
+    case Op::kDownstreamDirectRemoteAddressWithoutPort: return to.text(ip_of(info.direct_remote_address));
+    case Op::kRequestedServerName: return to.text(info.requested_server_name);
+    case Op::kRouteName: return to.text(info.route_name);
+    case Op::kAttemptCount: return to.number(info.attempts);
+    case Op::kPeerUriSan: return to.list(info.tls ? &info.tls->peer_uri_sans : nullptr);
+    case Op::kLocalUriSan: return to.list(info.tls ? &info.tls->local_uri_sans : nullptr);
+    case Op::kPeerSubject: return to.text(info.tls ? std::string_view(info.tls->peer_subject) : "");
+    case Op::kTlsVersion: return to.text(info.tls ? std::string_view(info.tls->version) : "");
+    case Op::kTlsCipher: return to.text(info.tls ? std::string_view(info.tls->cipher) : "");
   }
 }
 

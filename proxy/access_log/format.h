@@ -21,16 +21,29 @@ struct Entry {
   bool tcp = false;
 };
 
+// How values are written.
+enum class Style : uint8_t {
+  kText,      // absent: "-"
+  kOmitting,  // absent: nothing (omit_empty_values)
+  kJson,      // inside a JSON string; absent: "-"
+  kJsonOmitting,
+  kJsonValue,  // as a JSON value of its own: numbers bare, absent: null
+};
+
 class Format {
  public:
-  static Result<Format> compile(std::string_view text);
-  void render(const Entry& entry, std::string& out) const;
+  static Result<Format> compile(std::string_view text, Style style = Style::kText);
+  void render(const Entry& entry, std::string& out) const { render(entry, out, style_); }
+  void render(const Entry& entry, std::string& out, Style style) const;
+  // It is one operator and nothing else, so that its value can keep its type.
+  bool single() const { return items_.size() == 1 && items_[0].op != Op::kLiteral; }
 
  private:
   enum class Op : uint8_t {
     kLiteral,
     kStartTime,
     kRequestHeader,
+    kRequestHeaderWithoutQuery,
     kResponseHeader,
     kProtocol,
     kResponseCode,
@@ -43,12 +56,17 @@ class Format {
     kDuration,
     kUpstreamHost,
     kUpstreamCluster,
+    kUpstreamHostWithoutPort,
+    kUpstreamHostPort,
     kUpstreamLocalAddress,
     kDownstreamLocalAddress,
+    kDownstreamLocalAddressWithoutPort,
     kDownstreamLocalPort,
     kDownstreamRemoteAddress,
     kDownstreamRemoteAddressWithoutPort,
+    kDownstreamRemotePort,
     kDownstreamDirectRemoteAddress,
+    kDownstreamDirectRemoteAddressWithoutPort,
     kRequestedServerName,
     kRouteName,
     kAttemptCount,
@@ -57,6 +75,7 @@ class Format {
     kPeerSubject,
     kTlsVersion,
     kTlsCipher,
+    kFixed,  // the same for every entry: HOSTNAME, ENVIRONMENT(NAME)
   };
   // A header name, looked up once.
   struct Name {
@@ -72,7 +91,7 @@ class Format {
   };
   struct Item {
     Op op = Op::kLiteral;
-    std::string text;  // literal
+    std::string text;  // literal, fixed
     Name name;
     Name alternative;       // REQ(A?B)
     size_t max_length = 0;  // :N
@@ -80,9 +99,10 @@ class Format {
   };
 
   static Result<Item> compile_operator(std::string_view text);
-  static void render_item(const Item& item, const Entry& entry, std::string& out);
+  static void render_item(const Item& item, const Entry& entry, Style style, std::string& out);
 
   std::vector<Item> items_;
+  Style style_ = Style::kText;
 };
 
 // Istio's and Envoy's format when none is given.

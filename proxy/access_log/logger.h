@@ -3,9 +3,10 @@
 #pragma once
 
 #include <memory>
+#include <variant>
 #include <vector>
 
-#include "proxy/access_log/format.h"
+#include "proxy/access_log/json_format.h"
 #include "proxy/access_log/sink.h"
 
 namespace pinnace::upstream {
@@ -58,17 +59,19 @@ using Loggers = std::vector<std::shared_ptr<const Logger>>;
 // A line of text for a file.
 class FileLogger final : public Logger {
  public:
-  FileLogger(Selection selection, std::shared_ptr<Sink> sink, Format format)
-      : Logger(selection), sink_(std::move(sink)), format_(std::move(format)) {}
+  using Line = std::variant<Format, JsonFormat>;
+
+  FileLogger(Selection selection, std::shared_ptr<Sink> sink, Line line)
+      : Logger(selection), sink_(std::move(sink)), line_(std::move(line)) {}
 
  private:
   void write(const Entry& entry, Outputs& outputs) const override {
-    format_.render(entry, outputs.files.of(*sink_));
+    std::visit([&](const auto& line) { line.render(entry, outputs.files.of(*sink_)); }, line_);
     outputs.files.appended(*sink_);
   }
 
   std::shared_ptr<Sink> sink_;
-  Format format_;
+  Line line_;
 };
 
 }  // namespace pinnace::access_log

@@ -27,12 +27,13 @@ from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2  # noqa: F401
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
 from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.runtime.v3 import rtds_pb2
 from google.protobuf import any_pb2, json_format
 
 from .wait import eventually, free_port
 
 TYPES = {"cluster": cluster_pb2.Cluster, "endpoints": endpoint_pb2.ClusterLoadAssignment, "listener": listener_pb2.Listener,
-         "route": route_pb2.RouteConfiguration, "secret": secret_pb2.Secret}
+         "route": route_pb2.RouteConfiguration, "secret": secret_pb2.Secret, "runtime": rtds_pb2.Runtime}
 URLS = {kind: "type.googleapis.com/" + cls.DESCRIPTOR.full_name for kind, cls in TYPES.items()}
 KINDS = {url: kind for kind, url in URLS.items()}
 WILDCARD = ("cluster", "listener")
@@ -256,3 +257,108 @@ class AdsServer:
     def _nonce(self):
         self.nonces = getattr(self, "nonces", 0) + 1
         return f"n{self.nonces}"
+
+
+SERVICES = {"cluster": "cluster.v3.ClusterDiscoveryService/Clusters", "endpoints": "endpoint.v3.EndpointDiscoveryService/Endpoints",
+            "listener": "listener.v3.ListenerDiscoveryService/Listeners", "route": "route.v3.RouteDiscoveryService/Routes",
+            "runtime": "runtime.v3.RuntimeDiscoveryService/Runtime"}
+
+
+class ScriptedServer(AdsServer):
+    """An AdsServer that serves every type over a service of its own too, says whatever a test puts into its mouth, may say no,
+    and keeps all requests of all streams.
+
+    versionless: resources have no version, as istiod's.
+    """
+
+    def __init__(self, versionless=False, **options):
+        self.versionless, self.requests, self.calls, self.refusal = versionless, [], [], None
+        super().__init__(**options)
+
+    def start(self):
+        super().start()
+        for kind, name in SERVICES.items():
+            service, _, plural = ("envoy.service." + name).partition("/")
+            self.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {
+                "Stream" + plural: self._handler(kind, False), "Delta" + plural: self._handler(kind, True)}),))
+
+    def _handler(self, kind, delta):
+        request = discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest
+
+        def serve(requests, context):
+            self.calls.append((kind, delta))
+            yield from self._serve((r for r in requests if r.type_url == URLS[kind]), context, delta)
+        return grpc.stream_stream_rpc_method_handler(serve, request.FromString, lambda m: m.SerializeToString())
+
+    def _serve(self, requests, context, delta):
+        if self.refusal:
+            self.refused = getattr(self, "refused", 0) + 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, self.refusal)
+        yield from super()._serve(requests, context, delta)
+
+    def _receive(self, stream, item):
+        if callable(item):
+            return item(stream)
+        with self.lock:
+            self.requests.append((stream, item))
+        return super()._receive(stream, item)
+
+    def _delta(self, stream, kind, force=False):
+        out = super()._delta(stream, kind, force)
+        for resource in (r for response in out for r in response.resources if self.versionless):
+            resource.version = ""
+        return out
+
+    def say(self, kind, *resources, removed=(), timeout=10):
+        """One response as given, beside what is set: dicts, or (name, Any). Returns the text of the NACK, or None."""
+        with self.lock:
+            nonce, url = self._nonce(), URLS.get(kind, kind)
+        items = [r if isinstance(r, tuple) else (r.get("cluster_name") or r["name"], self.packed(kind, r)) for r in resources]
+
+        def speak(stream):
+            watch = stream.types.setdefault(kind, Watch())
+            watch.nonce = nonce
+            if not stream.delta:
+                return [discovery_pb2.DiscoveryResponse(type_url=url, version_info=nonce, nonce=nonce, resources=[r for _, r in items])]
+            response = discovery_pb2.DeltaDiscoveryResponse(type_url=url, system_version_info=nonce, nonce=nonce, removed_resources=removed)
+            for name, resource in items:
+                response.resources.add(name=name, version=nonce).resource.CopyFrom(resource)
+            return [response]
+        with self.lock:
+            for stream in self.streams:
+                if kind in stream.types or kind not in URLS:
+                    stream.queue.put(speak)
+        if kind in URLS:
+            answer = eventually(lambda: self.answers(nonce), timeout, f"{kind}: an answer to what was said")[0]
+            return answer.error_detail.message if answer.HasField("error_detail") else None
+
+    @staticmethod
+    def packed(kind, resource):
+        out = any_pb2.Any()
+        out.Pack(json_format.Parse(json.dumps(resource).replace("@ACCESS_LOG@", "/dev/null"), TYPES[kind]()), deterministic=True)
+        return out
+
+    def answers(self, nonce):
+        with self.lock:
+            return [r for _, r in self.requests if r.response_nonce == nonce]
+
+    def requests_of(self, kind, stream=None):
+        with self.lock:
+            return [r for s, r in self.requests if r.type_url == URLS[kind] and stream in (None, s)]
+
+    def check_requests(self):
+        """What istiod relies on: no answer and change of subscription in one message, the node in the first message of a stream only."""
+        with self.lock:
+            requests = list(self.requests)
+        started, last = set(), {}
+        for stream, request in requests:
+            assert request.HasField("node") == (stream not in started), f"node: {request}"
+            started.add(stream)
+            if stream.delta:
+                changes = [*request.resource_names_subscribe, *request.resource_names_unsubscribe, *request.initial_resource_versions]
+                assert not (request.response_nonce and changes), f"an answer and a change of subscription in one message: {request}"
+                continue
+            nonce, names = last.get((stream, request.type_url), ("", None))
+            if request.response_nonce != nonce and names is not None:
+                assert names == set(request.resource_names), f"an answer and a change of subscription in one message: {request}"
+            last[stream, request.type_url] = (request.response_nonce, set(request.resource_names))

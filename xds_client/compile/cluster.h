@@ -25,9 +25,9 @@ struct DnsSettings {
 
 struct CompiledCluster {
   std::shared_ptr<model::ClusterConfig> config;
-  model::ResourceRef eds;       // EDS: the resource to ask for; without a name otherwise
-  uint64_t eds_timeout_ms = 0;  // its initial_fetch_timeout; 0: wait for ever
-  model::EndpointsPtr endpoints;    // STATIC: known now
+  model::ResourceRef eds;         // EDS: the resource to ask for; without a name otherwise
+  uint64_t eds_timeout_ms = 0;    // its initial_fetch_timeout; 0: wait for ever
+  model::EndpointsPtr endpoints;  // STATIC: known now
   std::vector<DnsTarget> dns_targets;
   DnsSettings dns;
   std::vector<uint32_t> tls_contexts;  // what must be there before it is used

@@ -127,7 +127,8 @@ uint32_t Runtime::fraction_now(const std::string& key, uint32_t otherwise) const
   const auto& fields = value->struct_value().fields();
   envoy::type::v3::FractionalPercent fraction;
   auto numerator = fields.find("numerator");
-  if (numerator != fields.end()) fraction.set_numerator(static_cast<uint32_t>(number_of(numerator->second).value_or(0)));
+  if (numerator != fields.end())
+    fraction.set_numerator(static_cast<uint32_t>(number_of(numerator->second).value_or(0)));
   auto denominator = fields.find("denominator");
   if (denominator != fields.end()) {
     envoy::type::v3::FractionalPercent::DenominatorType type;

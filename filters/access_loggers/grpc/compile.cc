@@ -13,8 +13,8 @@ namespace pb = envoy::extensions::access_loggers::grpc::v3;
 using compile::in;
 
 Result<bool> common(const pb::CommonGrpcAccessLogConfig& proto, Settings& out, compile::Context& context) {
-  auto known = compile::only_fields(proto, {"log_name", "grpc_service", "transport_api_version",
-                                            "buffer_flush_interval", "buffer_size_bytes"});
+  auto known = compile::only_fields(
+      proto, {"log_name", "grpc_service", "transport_api_version", "buffer_flush_interval", "buffer_size_bytes"});
   if (!known) return known.error();
   auto cluster = compile::grpc_cluster(proto.grpc_service());
   if (!cluster) return in("grpc_service", cluster.error());
@@ -38,6 +38,10 @@ void lower_names(const google::protobuf::RepeatedPtrField<std::string>& from, st
 
 }  // namespace
 
+bool understands(const google::protobuf::Any& any) {
+  return any.Is<pb::HttpGrpcAccessLogConfig>() || any.Is<pb::TcpGrpcAccessLogConfig>();
+}
+
 Result<std::shared_ptr<const access_log::Logger>> compile(const google::protobuf::Any& any,
                                                           access_log::Selection selection, compile::Context& context) {
   auto settings = std::make_shared<Settings>();
@@ -51,11 +55,10 @@ Result<std::shared_ptr<const access_log::Logger>> compile(const google::protobuf
     lower_names(http.additional_request_headers_to_log(), settings->additional.request);
     lower_names(http.additional_response_headers_to_log(), settings->additional.response);
     done = common(http.common_config(), *settings, context);
-  } else if (any.UnpackTo(&tcp)) {
+  } else {
+    any.UnpackTo(&tcp);
     settings->tcp = true;
     done = common(tcp.common_config(), *settings, context);
-  } else {
-    return std::shared_ptr<const access_log::Logger>();
   }
   if (!done) return in("common_config", done.error());
   uint32_t service = context.ids.log_services.id(any.type_url() + any.value());

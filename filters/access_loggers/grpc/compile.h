@@ -10,7 +10,8 @@
 
 namespace pinnace::filters::grpc_access_log {
 
-// nullptr: `any` is neither.
+bool understands(const google::protobuf::Any& any);
+// REQUIRES: understands(any).
 Result<std::shared_ptr<const access_log::Logger>> compile(const google::protobuf::Any& any,
                                                           access_log::Selection selection, compile::Context& context);
 

@@ -55,8 +55,8 @@ class Batcher final : public access_log::Service, private upstream::GrpcCall::Ev
     if (!cluster) return;
     identified_ = false;
     closed_ = false;
-    auto& call = upstream::GrpcCall::start(
-        *cluster, "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs", *this);
+    auto& call =
+        upstream::GrpcCall::start(*cluster, "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs", *this);
     if (closed_) upstream::GrpcCall::end(call);
     else call_ = &call;
   }
