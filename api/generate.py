@@ -27,6 +27,7 @@ envoy/config/endpoint/v3/endpoint.proto
 envoy/config/listener/v3/listener.proto
 envoy/config/route/v3/route.proto
 envoy/extensions/access_loggers/file/v3/file.proto
+envoy/extensions/access_loggers/filters/cel/v3/cel.proto
 envoy/extensions/access_loggers/grpc/v3/als.proto
 envoy/extensions/access_loggers/stream/v3/stream.proto
 envoy/extensions/compression/brotli/compressor/v3/brotli.proto

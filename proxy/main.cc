@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
       "It reads Envoy's bootstrap, speaks xDS, and serves until SIGTERM (which drains).\n\n"
       "Example: pinnace -c bootstrap.yaml --concurrency 2\n"
       "Then:    curl localhost:15000/config_dump   (the admin address is in the bootstrap)"};
+  app.set_version_flag("--version", "pinnace " PINNACE_VERSION);
   app.add_option("-c,--config-path", options.config_path, "bootstrap, JSON or YAML");
   app.add_option("--config-yaml", options.config_yaml, "bootstrap text merged over the file");
   app.add_option("--concurrency", options.concurrency, "worker threads (default: one per core)");

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "proxy/base/log.h"
+#include "proxy/base/resident.h"
 #include "proxy/regex.h"
 #include "xds_client/compile/common.h"
 #include "xds_client/overload.h"
@@ -17,6 +18,9 @@
 namespace pinnace {
 
 namespace {
+
+// After it serves: until then what starting needs is still in use.
+constexpr auto kSettled = std::chrono::milliseconds(200);
 
 int64_t wall_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -28,7 +32,8 @@ Server::Server(Options options)
     : options_(std::move(options)),
       started_s_(wall_seconds()),
       signals_(control_, SIGTERM, SIGINT, SIGUSR1),
-      drain_timer_(control_) {
+      drain_timer_(control_),
+      settled_timer_(control_) {
   if (options_.concurrency == 0) options_.concurrency = std::max(1u, std::thread::hardware_concurrency());
   signal(SIGPIPE, SIG_IGN);
 }
@@ -159,6 +164,10 @@ void Server::initialized() {
         if (--*left > 0) return;
         boost::asio::post(control_, [this] {
           live_ = true;
+          settled_timer_.expires_after(kSettled);
+          settled_timer_.async_wait([](boost::system::error_code failed) {
+            if (!failed) base::give_back_memory();
+          });
           PN_LOG(kInfo, "main", "serving: {} workers, {} clusters, {} listeners", workers_.size(),
                  configuration_->clusters().entries().size(), configuration_->listeners().size());
         });

@@ -73,7 +73,7 @@ class Server final : private admin::Host {
   boost::asio::io_context control_{1};
   boost::asio::thread_pool compiler_{1};
   boost::asio::signal_set signals_;
-  boost::asio::steady_timer drain_timer_;
+  boost::asio::steady_timer drain_timer_, settled_timer_;
   std::unique_ptr<net::ConnectionLimit> connection_limit_;  // finite
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<xds::Configuration> configuration_;

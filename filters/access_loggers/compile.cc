@@ -7,6 +7,7 @@
 #include "envoy/extensions/access_loggers/file/v3/file.pb.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb.h"
 #include "envoy/extensions/formatter/req_without_query/v3/req_without_query.pb.h"
+#include "filters/access_loggers/entry_filters.h"
 #include "filters/access_loggers/grpc/compile.h"
 #include "xds_client/compile/common.h"
 
@@ -98,7 +99,7 @@ struct File {
   const core::SubstitutionFormatString* format = nullptr;
 };
 
-Result<std::shared_ptr<const access_log::Logger>> file_logger(const File& file, access_log::Selection selection,
+Result<std::shared_ptr<const access_log::Logger>> file_logger(const File& file, access_log::EntryFilterPtr filter,
                                                               compile::Context& context) {
   static const core::SubstitutionFormatString kDefault = [] {
     core::SubstitutionFormatString format;
@@ -111,41 +112,33 @@ Result<std::shared_ptr<const access_log::Logger>> file_logger(const File& file, 
   auto sink = context.sinks.open(file.path);
   if (!sink) return sink.error();
   return std::shared_ptr<const access_log::Logger>(
-      std::make_shared<access_log::FileLogger>(selection, std::move(*sink), std::move(*made)));
+      std::make_shared<access_log::FileLogger>(std::move(filter), std::move(*sink), std::move(*made)));
 }
 
-// nullptr: what it takes is nothing, or goes nowhere.
+// nullptr: what it writes goes nowhere.
 Result<std::shared_ptr<const access_log::Logger>> logger(const accesslog::AccessLog& proto, compile::Context& context) {
   using FileLog = envoy::extensions::access_loggers::file::v3::FileAccessLog;
   using Stdout = envoy::extensions::access_loggers::stream::v3::StdoutAccessLog;
   using Stderr = envoy::extensions::access_loggers::stream::v3::StderrAccessLog;
-  access_log::Selection selection;
+  access_log::EntryFilterPtr filter;
   if (proto.has_filter()) {
-    if (!proto.filter().has_response_flag_filter()) {
-      return error("filter: only response_flag_filter is supported");
-    }
-    const auto& flags = proto.filter().response_flag_filter().flags();
-    selection.flagged = flags.empty();
-    for (const auto& name : flags) {
-      http::Flag flag = http::flag_from_text(name);
-      // A flag that pinnace never sets selects nothing; refusing it would refuse the listener.
-      if (flag != http::Flag::kCount) selection.only |= http::flag_bit(flag);
-    }
-    if (!selection.flagged && selection.only == 0) return std::shared_ptr<const access_log::Logger>();
+    auto compiled = entry_filter(proto.filter(), context);
+    if (!compiled) return in("filter", compiled.error());
+    filter = std::move(*compiled);
   }
   if (FileLog file; proto.typed_config().UnpackTo(&file)) {
     auto known = only_fields(file, {"path", "log_format"});
     if (!known) return known.error();
-    return file_logger({file.path(), file.has_log_format(), &file.log_format()}, selection, context);
+    return file_logger({file.path(), file.has_log_format(), &file.log_format()}, std::move(filter), context);
   }
   if (Stdout log; proto.typed_config().UnpackTo(&log)) {
-    return file_logger({"/dev/stdout", log.has_log_format(), &log.log_format()}, selection, context);
+    return file_logger({"/dev/stdout", log.has_log_format(), &log.log_format()}, std::move(filter), context);
   }
   if (Stderr log; proto.typed_config().UnpackTo(&log)) {
-    return file_logger({"/dev/stderr", log.has_log_format(), &log.log_format()}, selection, context);
+    return file_logger({"/dev/stderr", log.has_log_format(), &log.log_format()}, std::move(filter), context);
   }
   if (grpc_access_log::understands(proto.typed_config())) {
-    return grpc_access_log::compile(proto.typed_config(), selection, context);
+    return grpc_access_log::compile(proto.typed_config(), std::move(filter), context);
   }
   return error(proto.typed_config().type_url() + ": not supported by pinnace");
 }

@@ -8,6 +8,7 @@
 namespace pinnace::filters {
 
 Result<access_log::Loggers> access_logs(
-    const google::protobuf::RepeatedPtrField<envoy::config::accesslog::v3::AccessLog>& protos, compile::Context& context);
+    const google::protobuf::RepeatedPtrField<envoy::config::accesslog::v3::AccessLog>& protos,
+    compile::Context& context);
 
 }  // namespace pinnace::filters

@@ -12,9 +12,16 @@ namespace {
 using google::protobuf::Any;
 
 // One entry of metrics: for the metric it names, or for all.
-Result<bool> override_with(const ::stats::MetricConfig& proto, Settings& out) {
+Result<bool> override_with(const ::stats::MetricConfig& proto, const envoy::config::core::v3::Node& node,
+                           Settings& out) {
   if (!proto.match().empty()) return error("match: not supported");
-  if (proto.dimensions_size() > 0) return error("dimensions: not supported yet");
+  std::map<std::string, size_t> dimensions;  // sorted, so that labels always come in one order
+  for (const auto& [label, text] : proto.dimensions()) {
+    auto expression = cel::Expression::compile(text, node);
+    if (!expression) return compile::in("dimensions[" + label + "]", expression.error());
+    dimensions[label] = out.expressions.size();
+    out.expressions.push_back(std::move(*expression));
+  }
   for (size_t i = 0; i < kMetrics; i++) {
     if (!proto.name().empty() && proto.name() != metric_name(static_cast<Metric>(i))) continue;
     if (proto.drop()) {
@@ -23,7 +30,11 @@ Result<bool> override_with(const ::stats::MetricConfig& proto, Settings& out) {
       continue;
     }
     for (const auto& tag : proto.tags_to_remove()) {
-      if (standard_labels().contains(tag)) out.overrides[i].without.insert(tag);
+      if (standard_labels().contains(tag)) out.overrides[i].changed[tag] = std::nullopt;
+    }
+    for (const auto& [label, expression] : dimensions) {
+      if (standard_labels().contains(label)) out.overrides[i].changed[label] = expression;
+      else out.overrides[i].added.emplace_back(label, expression);
     }
   }
   return true;
@@ -32,7 +43,7 @@ Result<bool> override_with(const ::stats::MetricConfig& proto, Settings& out) {
 Result<SettingsPtr> settings_of(const Any& any, compile::Context& context) {
   ::stats::PluginConfig proto;
   if (!any.UnpackTo(&proto)) return error("typed_config does not parse");
-  if (proto.definitions_size() > 0) return error("definitions: not supported yet");
+  if (proto.definitions_size() > 0) return error("definitions: not supported by pinnace");
   auto out = std::make_shared<Settings>();
   out->store = &context.stats;
   // rotation_interval and graceful_deletion_interval: combinations of labels are bounded instead (series.h).
@@ -49,7 +60,7 @@ Result<SettingsPtr> settings_of(const Any& any, compile::Context& context) {
   out->local.app = compile::value_in(labels, "app").string_value();  // ISTIO: of itself not by the qualified names
   out->local.version = compile::value_in(labels, "version").string_value();
   for (const auto& metric : proto.metrics()) {
-    auto done = override_with(metric, *out);
+    auto done = override_with(metric, context.node, *out);
     if (!done) return compile::in("metrics[" + metric.name() + "]", done.error());
   }
   std::string version = compile::value_in(context.node.metadata(), "ISTIO_VERSION").string_value();

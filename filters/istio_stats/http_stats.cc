@@ -61,6 +61,7 @@ void HttpStats::on_request_data(http::Bytes& data, bool) {
 
 Next HttpStats::on_response_head(http::ResponseHead& head, bool) {
   head_bytes_ = wire_size(head);
+  response_ = &head;
   if (grpc_) grpc_status_ = head.headers.get(HeaderId::kGrpcStatus);
   return Next::kContinue;
 }
@@ -110,7 +111,17 @@ SeriesTable::Key HttpStats::key() const {
   facts.peer = key.peer.get();
   facts.upstream = key.upstream.get();
   name_service(key);
+  if (!settings_->expressions.empty()) key.values = values();
   return key;
+}
+
+std::vector<std::string> HttpStats::values() const {
+  const auto* downstream = stream_.state().find<istio::DownstreamPeer>();
+  const auto* upstream = stream_.state().find<istio::UpstreamPeer>();
+  cel::Facts facts{stream_.info(), &stream_.request(), response_, grpc_status()};
+  if (downstream) facts.downstream_peer = downstream->workload.get();
+  if (upstream) facts.upstream_peer = upstream->workload.get();
+  return evaluate(*settings_, facts);
 }
 
 void HttpStats::name_service(SeriesTable::Key& key) const {

@@ -31,6 +31,7 @@ class HttpStats final : public filter::HttpFilter {
  private:
   SeriesTable::Key key() const;
   void name_service(SeriesTable::Key& key) const;
+  std::vector<std::string> values() const;
   int grpc_status() const;
   // gRPC: counts the messages since the last time. `over`: nothing more will be learnt of the peer.
   void count_messages(bool over);
@@ -40,6 +41,7 @@ class HttpStats final : public filter::HttpFilter {
   const SettingsPtr& settings_;
   bool grpc_ = false;
   std::string_view grpc_status_;
+  http::ResponseHead* response_ = nullptr;
   uint64_t head_bytes_ = 0;  // of the response
   http::GrpcFrames sent_, received_;
   uint64_t request_messages_ = 0, response_messages_ = 0;

@@ -39,17 +39,33 @@ void put_text(std::string& out, std::string_view text) {
   out.append(text);
 }
 
-Tags without(const Tags& tags, const std::set<std::string, std::less<>>& names) {
+constexpr const char* kUnknown = "unknown";
+
+Tags adapt(const Tags& tags, const Settings::Override& wish, const std::vector<std::string>& values) {
+  auto value = [&](size_t at) { return at < values.size() ? values[at] : kUnknown; };
   Tags out;
   for (const auto& tag : tags) {
-    if (!names.contains(tag.name)) out.push_back(tag);
+    auto changed = wish.changed.find(tag.name);
+    if (changed == wish.changed.end()) out.push_back(tag);
+    else if (changed->second) out.push_back({tag.name, value(*changed->second)});
   }
+  for (const auto& [name, expression] : wish.added) out.push_back({name, value(expression)});
   return out;
 }
 
 }  // namespace
 
 const char* metric_name(Metric metric) { return kKinds[static_cast<size_t>(metric)].name; }
+
+std::vector<std::string> evaluate(const Settings& settings, const cel::Facts& facts) {
+  std::vector<std::string> out;
+  cel::Expression::Scratch scratch;
+  for (const auto& expression : settings.expressions) {
+    cel::Value value = expression.evaluate(facts, scratch);
+    out.push_back(value.failed() ? kUnknown : value.print().substr(0, istio::kMostText));
+  }
+  return out;
+}
 
 SeriesTable& SeriesTable::here() {
   static thread_local SeriesTable table;
@@ -73,6 +89,7 @@ Series& SeriesTable::find(const SettingsPtr& settings, const Key& key) {
     put(scratch_, key.outcome->grpc_status);
     put_text(scratch_, key.outcome->flags);
   }
+  for (const auto& value : key.values) put_text(scratch_, value);
   auto found = known_.find(scratch_);
   if (found != known_.end()) return found->second;
   if (known_.size() >= kMostHere) known_.clear();
@@ -115,24 +132,27 @@ void SeriesTable::fill(const Settings& settings, const Key& key, Series& series)
   stats::Store& store = *settings.store;
   bool tcp = key.outcome && key.outcome->protocol == Protocol::kTcp;
   bool looked = false;
+  const std::vector<std::string>* values = &key.values;
+  static const std::vector<std::string> kNone;
   for (size_t i = 0; i < kMetrics; i++) {
-    const auto& changed = settings.overrides[i];
-    if (changed.drop || kKinds[i].with_outcome != (key.outcome != nullptr)) continue;
+    const auto& wish = settings.overrides[i];
+    if (wish.drop || kKinds[i].with_outcome != (key.outcome != nullptr)) continue;
     if (key.outcome && is_tcp(i) != tcp) continue;
     std::string base = std::string("istiocustom.istio_") + kKinds[i].name;
-    auto known = looked ? stats::Store::Known::kThere : store.known(base, without(tags, changed.without));
+    auto known = looked ? stats::Store::Known::kThere : store.known(base, adapt(tags, wish, *values));
     if (known == stats::Store::Known::kRejected) continue;
     looked = true;  // the others of this combination are made with it
-    if (known == stats::Store::Known::kNew && !admit(tags)) {
+    if (known == stats::Store::Known::kNew && !admit(adapt(tags, wish, *values))) {
       tags = rest_of(settings, key, true);
-      bool more = store.known(base, without(tags, changed.without)) == stats::Store::Known::kNew;
+      values = &kNone;
+      bool more = store.known(base, adapt(tags, wish, *values)) == stats::Store::Known::kNew;
       // Codes are the upstream's to choose.
       if (more && made_rest.fetch_add(1, std::memory_order_relaxed) >= kMostRest) tags = rest_of(settings, key, false);
     }
     if (kKinds[i].histogram) {
-      series.histograms[i] = store.histogram(base, without(tags, changed.without));
+      series.histograms[i] = store.histogram(base, adapt(tags, wish, *values));
     } else {
-      series.counters[i] = store.counter(base, without(tags, changed.without));
+      series.counters[i] = store.counter(base, adapt(tags, wish, *values));
     }
   }
 }

@@ -4,10 +4,13 @@
 // takes the store's mutex.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
+#include "filters/cel/expression.h"
 #include "filters/istio/peers.h"
 #include "filters/istio_stats/labels.h"
 #include "proxy/base/local_ref.h"
@@ -41,11 +44,17 @@ struct Settings {
   istio::Workload local;
   struct Override {
     bool drop = false;
-    std::set<std::string, std::less<>> without;  // tags_to_remove
+    // Standard labels: tags_to_remove (nothing), dimensions (an expression).
+    std::map<std::string, std::optional<size_t>, std::less<>> changed;
+    std::vector<std::pair<std::string, size_t>> added;  // dimensions: label, expression
   };
   std::array<Override, kMetrics> overrides;
+  std::vector<cel::Expression> expressions;
 };
 using SettingsPtr = std::shared_ptr<const Settings>;
+
+// What the expressions come to, as label text: "unknown" where they fail.
+std::vector<std::string> evaluate(const Settings& settings, const cel::Facts& facts);
 
 // Handles of one combination; those it does not use stay unmade.
 struct Series {
@@ -72,7 +81,8 @@ class SeriesTable {
     istio::PeerPtr peer, upstream;
     model::ClusterPtr cluster;  // whose service it is, with the facts; may be nullptr
     Facts facts;
-    const Outcome* outcome = nullptr;  // nullptr: only of the peers, for what is counted before the end
+    const Outcome* outcome = nullptr;      // nullptr: only of the peers, for what is counted before the end
+    std::vector<std::string> values = {};  // of Settings::expressions
   };
   Series& find(const SettingsPtr& settings, const Key& key);
 

@@ -58,6 +58,11 @@ SeriesTable::Key TcpStats::key() const {
              (key.cluster->name == "BlackHoleCluster" || key.cluster->name.ends_with("PassthroughCluster"))) {
     facts.service_name = key.cluster->name;
   }
+  if (!settings_->expressions.empty()) {
+    cel::Facts known{info};
+    (source ? known.upstream_peer : known.downstream_peer) = key.peer.get();
+    key.values = evaluate(*settings_, known);
+  }
   return key;
 }
 

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "proxy/access_log/entry_filter.h"
 #include "proxy/access_log/json_format.h"
 #include "proxy/access_log/sink.h"
 
@@ -28,30 +29,22 @@ struct Outputs {
   std::vector<std::unique_ptr<Service>> services = {};  // by Ids::log_services
 };
 
-// AccessLogFilter.
-struct Selection {
-  http::Flags only = 0;  // response_flag_filter.flags; 0: all entries
-  bool flagged = false;  // response_flag_filter without flags
-
-  bool takes(const http::StreamInfo& info) const {
-    if (flagged && info.flags == 0) return false;
-    return only == 0 || (info.flags & only) != 0;
-  }
-};
+using EntryFilterPtr = std::shared_ptr<const EntryFilter>;
 
 class Logger {
  public:
-  explicit Logger(Selection selection) : selection_(selection) {}
+  // `filter`: nullptr for all entries.
+  explicit Logger(EntryFilterPtr filter) : filter_(std::move(filter)) {}
   virtual ~Logger() = default;
 
   void log(const Entry& entry, Outputs& outputs) const {
-    if (selection_.takes(entry.info)) write(entry, outputs);
+    if (!filter_ || filter_->takes(entry)) write(entry, outputs);
   }
 
  private:
   virtual void write(const Entry& entry, Outputs& outputs) const = 0;
 
-  Selection selection_;
+  EntryFilterPtr filter_;
 };
 
 using Loggers = std::vector<std::shared_ptr<const Logger>>;
@@ -61,8 +54,8 @@ class FileLogger final : public Logger {
  public:
   using Line = std::variant<Format, JsonFormat>;
 
-  FileLogger(Selection selection, std::shared_ptr<Sink> sink, Line line)
-      : Logger(selection), sink_(std::move(sink)), line_(std::move(line)) {}
+  FileLogger(EntryFilterPtr filter, std::shared_ptr<Sink> sink, Line line)
+      : Logger(std::move(filter)), sink_(std::move(sink)), line_(std::move(line)) {}
 
  private:
   void write(const Entry& entry, Outputs& outputs) const override {

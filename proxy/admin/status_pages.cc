@@ -172,7 +172,7 @@ Reply certs_page(Host& host) {
 
 Reply server_info_page(Host& host) {
   pb::ServerInfo out;
-  out.set_version("pinnace");
+  out.set_version("pinnace/" PINNACE_VERSION);
   out.set_state(static_cast<pb::ServerInfo::State>(host.state()));
   out.mutable_uptime_current_epoch()->set_seconds(static_cast<int64_t>(host.uptime_s()));
   out.mutable_uptime_all_epochs()->set_seconds(static_cast<int64_t>(host.uptime_s()));

@@ -185,10 +185,40 @@ def test_metrics_and_labels_may_be_left_out(lab):
     assert not metrics(proxy, "istio_request_bytes_count")
 
 
-@pytest.mark.parametrize("config, field", [({"metrics": [{"dimensions": {"x": "request.host"}}]}, "dimensions"),
-                                           ({"definitions": [{"name": "x", "value": "1"}]}, "definitions")], ids=["dimensions", "definitions"])
-def test_what_is_not_supported_is_refused_by_name(lab, config, field):
-    with pytest.raises(RuntimeError, match=f"{field}: not supported"):
+def test_telemetry_may_add_and_change_labels(lab):
+    proxy = http(lab, cluster(lab.origin()), direction="OUTBOUND", filters=[stats(metrics=[
+        {"dimensions": {"method": "request.method", "host": "request.host", "missing": "request.headers['x-none']"}},
+        {"name": "requests_total", "tags_to_remove": ["response_flags"],
+         "dimensions": {"response_code": "string(response.code / 100) + 'xx'", "port": "string(destination.port)"}}])])
+    client = lab.client(proxy.port)
+    for method in ("GET", "GET", "HEAD"):
+        client.get("/", host="shop.example", method=method)
+    found = eventually(lambda: len(metrics(proxy, "istio_requests_total")) == 2 and metrics(proxy, "istio_requests_total"))
+    assert sorted((labels["method"], value) for labels, value in found) == [("GET", 2), ("HEAD", 1)]
+    for labels, _ in found:
+        assert (labels["host"], labels["missing"], labels["response_code"], labels["port"]) == ("shop.example", "unknown", "2xx", str(proxy.port))
+        assert "response_flags" not in labels
+    for labels, _ in metrics(proxy, "istio_request_bytes_count"):
+        assert labels["host"] == "shop.example" and labels["response_code"] == "200" and "port" not in labels
+
+
+def test_labels_of_tcp_connections_may_be_expressions(lab):
+    origin = lab.origin()
+    proxy = tcp(lab, cluster(origin), to=origin.name, direction="OUTBOUND", metrics=[
+        {"dimensions": {"port": "string(destination.port)", "sni": "connection.requested_server_name", "path": "request.path"}}])
+    client = lab.client(proxy.port)
+    client.get("/")
+    client.close()
+    labels, _ = one(proxy, "istio_tcp_connections_closed_total")
+    assert (labels["port"], labels["path"]) == (str(proxy.port), "unknown")
+
+
+@pytest.mark.parametrize("config, why", [
+    ({"metrics": [{"dimensions": {"x": "request.nothing"}}]}, "dimensions\\[x\\].*attribute 'request.nothing' is not supported"),
+    ({"metrics": [{"dimensions": {"x": "1 +"}}]}, "the expression ends too early"),
+    ({"definitions": [{"name": "x", "value": "1"}]}, "definitions: not supported")], ids=["attribute", "syntax", "definitions"])
+def test_what_is_not_supported_is_refused_by_name(lab, config, why):
+    with pytest.raises(RuntimeError, match=why):
         http(lab, cluster(lab.origin()), filters=[stats(**config)], direction="OUTBOUND")
 
 
@@ -239,9 +269,9 @@ def test_peers_cannot_make_metrics_without_end(lab):
 
 # Connections
 
-def tcp(lab, *clusters, to, direction, filters=(), tls=None, duration="0.1s"):
+def tcp(lab, *clusters, to, direction, filters=(), tls=None, duration="0.1s", **config):
     port = free_port()
-    chain = c.chain(*filters, stats(tcp_reporting_duration=duration), c.tcp_proxy(to), tls=tls)
+    chain = c.chain(*filters, stats(tcp_reporting_duration=duration, **config), c.tcp_proxy(to), tls=tls)
     proxy = lab.proxy(c.bootstrap([c.listener("tcp", port, chain, traffic_direction=direction)], clusters, node=NODE))
     proxy.port = port
     return proxy

@@ -43,7 +43,8 @@ bool understands(const google::protobuf::Any& any) {
 }
 
 Result<std::shared_ptr<const access_log::Logger>> compile(const google::protobuf::Any& any,
-                                                          access_log::Selection selection, compile::Context& context) {
+                                                          access_log::EntryFilterPtr filter,
+                                                          compile::Context& context) {
   auto settings = std::make_shared<Settings>();
   pb::HttpGrpcAccessLogConfig http;
   pb::TcpGrpcAccessLogConfig tcp;
@@ -63,7 +64,7 @@ Result<std::shared_ptr<const access_log::Logger>> compile(const google::protobuf
   if (!done) return in("common_config", done.error());
   uint32_t service = context.ids.log_services.id(any.type_url() + any.value());
   return std::shared_ptr<const access_log::Logger>(
-      std::make_shared<GrpcLogger>(selection, service, std::move(settings)));
+      std::make_shared<GrpcLogger>(std::move(filter), service, std::move(settings)));
 }
 
 }  // namespace pinnace::filters::grpc_access_log

@@ -13,6 +13,6 @@ namespace pinnace::filters::grpc_access_log {
 bool understands(const google::protobuf::Any& any);
 // REQUIRES: understands(any).
 Result<std::shared_ptr<const access_log::Logger>> compile(const google::protobuf::Any& any,
-                                                          access_log::Selection selection, compile::Context& context);
+                                                          access_log::EntryFilterPtr filter, compile::Context& context);
 
 }  // namespace pinnace::filters::grpc_access_log

@@ -22,8 +22,8 @@ struct Settings {
 class GrpcLogger final : public access_log::Logger {
  public:
   // `service`: which of a worker's services; loggers with the same settings share it.
-  GrpcLogger(access_log::Selection selection, uint32_t service, std::shared_ptr<const Settings> settings)
-      : Logger(selection), service_(service), settings_(std::move(settings)) {}
+  GrpcLogger(access_log::EntryFilterPtr filter, uint32_t service, std::shared_ptr<const Settings> settings)
+      : Logger(std::move(filter)), service_(service), settings_(std::move(settings)) {}
 
  private:
   void write(const access_log::Entry& entry, access_log::Outputs& outputs) const override;
