@@ -203,8 +203,8 @@ def test_telemetry_may_add_and_change_labels(lab):
 
 
 def test_labels_of_tcp_connections_may_be_expressions(lab):
-    origin = lab.origin()
-    proxy = tcp(lab, cluster(origin), to=origin.name, direction="OUTBOUND", metrics=[
+    up = cluster(lab.origin())
+    proxy = tcp(lab, up, to=up["name"], direction="OUTBOUND", metrics=[
         {"dimensions": {"port": "string(destination.port)", "sni": "connection.requested_server_name", "path": "request.path"}}])
     client = lab.client(proxy.port)
     client.get("/")
