@@ -11,7 +11,7 @@
 
 int main(int argc, char** argv) {
   pinnace::Options options;
-  std::string mode = "serve", component_log_level, ignored;
+  std::string mode = "serve", ignored;
   bool flag = false;
   CLI::App app{
       "pinnace: a service-mesh data plane that takes Envoy's place.\n"
@@ -24,6 +24,8 @@ int main(int argc, char** argv) {
   app.add_option("--concurrency", options.concurrency, "worker threads (default: one per core)");
   app.add_option("-l,--log-level", options.log_level, "trace, debug, info, warning, error, critical or off")
       ->capture_default_str();
+  app.add_option("--component-log-level", options.component_log_level,
+                 "levels of single components: http:debug,xds:warning");
   app.add_option("--drain-time-s", options.drain_time_s, "seconds that a removed or changed listener's connections get")
       ->capture_default_str();
   app.add_option("--file-flush-interval-msec", options.flush_interval_ms, "how long an access log line may wait")
@@ -31,7 +33,6 @@ int main(int argc, char** argv) {
   app.add_option("--mode", mode, "serve, or validate: check the bootstrap and exit")
       ->check(CLI::IsMember({"serve", "validate"}));
   auto* accepted = app.add_option_group("accepted for Envoy's sake, without effect");
-  accepted->add_option("--component-log-level", component_log_level);
   for (const char* name : {"--drain-strategy", "--local-address-ip-version", "--file-flush-min-size-kb",
                            "--restart-epoch", "--parent-shutdown-time-s", "--base-id", "--service-cluster",
                            "--service-node", "--service-zone", "--log-path", "--log-format"}) {
@@ -50,6 +51,13 @@ int main(int argc, char** argv) {
     return 1;
   }
   pinnace::base::Log::set_level(*level);
+  for (const auto& pair : CLI::detail::split(options.component_log_level, ',')) {
+    size_t colon = pair.find(':');
+    auto own = colon == std::string::npos ? std::nullopt : pinnace::base::parse_log_level(pair.substr(colon + 1));
+    if (!pair.empty() && (!own || !pinnace::base::Log::set_level(pair.substr(0, colon), *own))) {
+      std::cerr << "pinnace: --component-log-level: '" << pair << "' is no component:level that is known; left out\n";
+    }
+  }
   if (options.config_path.empty() && options.config_yaml.empty()) {
     std::cerr << "pinnace: no configuration: give a bootstrap with -c FILE (see --help)\n";
     return 1;

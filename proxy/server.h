@@ -21,13 +21,7 @@ class UpstreamTransportFactory;
 
 namespace pinnace {
 
-struct Options {
-  std::string config_path, config_yaml;
-  uint32_t concurrency = 0;  // 0: as many as there are cores
-  uint64_t drain_time_s = 600;
-  uint64_t flush_interval_ms = 1000;
-  std::string log_level = "info";
-};
+using Options = admin::CommandLine;
 
 class Server final : private admin::Host {
  public:
@@ -46,7 +40,7 @@ class Server final : private admin::Host {
   const xds::Bootstrap& bootstrap() const override { return bootstrap_; }
   stats::Store& stats() override { return store_; }
   uint64_t uptime_s() const override;
-  uint32_t concurrency() const override { return options_.concurrency; }
+  const Options& command_line() const override { return options_; }
   int64_t started_s() const override { return started_s_; }
   void gather_hosts(std::function<void(admin::HostStatsMap)> done) override;
   void drain_listeners(bool inbound_only, bool graceful, bool skip_exit) override;

@@ -61,6 +61,7 @@ class Configuration {
   const std::map<std::string, ListenerEntry>& listeners() const { return listeners_; }
   const std::map<std::string, RouteEntry>& routes() const { return routes_; }
   const Secrets& secrets() const { return secrets_; }
+  const compile::Runtime& runtime() const { return context_.runtime; }
   std::string version(const std::string& type_url) const;
   // The first clusters have come and are warm.
   bool clusters_initialized() const { return begun_ && (!cds_source_ || got_clusters_) && clusters_.warming() == 0; }

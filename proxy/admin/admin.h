@@ -33,6 +33,15 @@ struct HostStats {
 };
 using HostStatsMap = std::map<std::string, std::map<std::string, HostStats>>;  // cluster → host → stats
 
+// What the process was started with.
+struct CommandLine {
+  std::string config_path, config_yaml;
+  uint32_t concurrency = 0;  // 0: as many as there are cores
+  uint64_t drain_time_s = 600;
+  uint64_t flush_interval_ms = 1000;
+  std::string log_level = "info", component_log_level;
+};
+
 // What the pages need of the process.
 class Host {
  public:
@@ -41,7 +50,7 @@ class Host {
   virtual const xds::Bootstrap& bootstrap() const = 0;
   virtual stats::Store& stats() = 0;
   virtual uint64_t uptime_s() const = 0;
-  virtual uint32_t concurrency() const = 0;
+  virtual const CommandLine& command_line() const = 0;
   virtual int64_t started_s() const = 0;
   virtual void gather_hosts(std::function<void(HostStatsMap)> done) = 0;
   virtual void drain_listeners(bool inbound_only, bool graceful, bool skip_exit) = 0;
@@ -97,6 +106,9 @@ Reply listeners_page(Host& host, const Query& query);
 Reply certs_page(Host& host);
 Reply server_info_page(Host& host);
 Reply logging_page(const Query& query);
+Reply memory_page();
+Reply runtime_page(Host& host);
+Reply reset_page(Host& host);
 
 // A message as Envoy's admin prints it. Types that are not compiled in print as what they hold of themselves: their
 // name.

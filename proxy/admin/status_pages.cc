@@ -6,8 +6,11 @@
 #include "envoy/admin/v3/clusters.pb.h"
 #include "envoy/admin/v3/listeners.pb.h"
 #include "envoy/admin/v3/server_info.pb.h"
+#include "envoy/config/cluster/v3/cluster.pb.h"
+#include "envoy/config/endpoint/v3/endpoint.pb.h"
 #include "proxy/admin/admin.h"
 #include "proxy/base/log.h"
+#include "xds_client/compile/common.h"
 
 namespace pinnace::admin {
 namespace {
@@ -30,6 +33,28 @@ HostStats stats_of(const HostStatsMap& all, const std::string& cluster, const st
   return stats == found->second.end() ? HostStats() : stats->second;
 }
 
+using Locality = envoy::config::core::v3::Locality;
+
+// Where a cluster's endpoints are, by address: as EDS or the cluster itself says.
+std::map<std::string, Locality> localities_of(const xds::Clusters& clusters, const xds::ClusterEntry& entry) {
+  envoy::config::endpoint::v3::ClusterLoadAssignment assignment;
+  envoy::config::cluster::v3::Cluster cluster;
+  auto delivered = clusters.assignments().find(entry.active->eds.name);
+  if (!entry.active->eds.name.empty() && delivered != clusters.assignments().end()) {
+    delivered->second.body.UnpackTo(&assignment);
+  } else if (entry.resource.body.UnpackTo(&cluster)) {
+    assignment = cluster.load_assignment();
+  }
+  std::map<std::string, Locality> out;
+  for (const auto& group : assignment.endpoints()) {
+    for (const auto& endpoint : group.lb_endpoints()) {
+      auto address = compile::address(endpoint.endpoint().address());
+      if (address) out[address->text()] = group.locality();
+    }
+  }
+  return out;
+}
+
 std::string clusters_text(const xds::Clusters& clusters, const HostStatsMap& stats) {
   std::string out;
   for (const auto& [name, entry] : clusters.entries()) {
@@ -50,8 +75,10 @@ std::string clusters_text(const xds::Clusters& clusters, const HostStatsMap& sta
     line("added_via_api", !entry.is_static);
     if (!entry.active->eds.name.empty()) line("eds_service_name", entry.active->eds.name);
     if (!entry.endpoints) continue;
+    auto localities = localities_of(clusters, entry);
     for (const auto& endpoint : entry.endpoints->endpoints) {
       HostStats s = stats_of(stats, name, endpoint->text);
+      const Locality& locality = localities[endpoint->text];
       auto host = [&](const char* key, const auto& value) { line(endpoint->text + "::" + key, value); };
       host("cx_active", s.cx_active);
       host("cx_connect_fail", s.cx_connect_fail);
@@ -64,9 +91,9 @@ std::string clusters_text(const xds::Clusters& clusters, const HostStatsMap& sta
       host("hostname", endpoint->hostname);
       host("health_flags", endpoint->healthy ? "healthy" : "/failed_eds_health");
       host("weight", endpoint->weight);
-      host("region", "");
-      host("zone", "");
-      host("sub_zone", "");
+      host("region", locality.region());
+      host("zone", locality.zone());
+      host("sub_zone", locality.sub_zone());
       host("canary", false);
       host("priority", endpoint->priority);
       host("success_rate", "-1");
@@ -92,6 +119,7 @@ std::string clusters_json(const xds::Clusters& clusters, const HostStatsMap& sta
     limits->mutable_max_requests()->set_value(config.breakers.max_requests);
     limits->mutable_max_retries()->set_value(config.breakers.max_retries);
     if (!entry.endpoints) continue;
+    auto localities = localities_of(clusters, entry);
     for (const auto& endpoint : entry.endpoints->endpoints) {
       auto* host = status->add_host_statuses();
       fill_address(host->mutable_address(), endpoint->address);
@@ -115,7 +143,7 @@ std::string clusters_json(const xds::Clusters& clusters, const HostStatsMap& sta
       host->set_weight(endpoint->weight);
       host->set_hostname(endpoint->hostname);
       host->set_priority(endpoint->priority);
-      host->mutable_locality();
+      *host->mutable_locality() = localities[endpoint->text];
     }
   }
   return to_json(out, true);
@@ -177,30 +205,54 @@ Reply server_info_page(Host& host) {
   out.mutable_uptime_current_epoch()->set_seconds(static_cast<int64_t>(host.uptime_s()));
   out.mutable_uptime_all_epochs()->set_seconds(static_cast<int64_t>(host.uptime_s()));
   out.set_hot_restart_version("disabled");
-  out.mutable_command_line_options()->set_concurrency(host.concurrency());
-  out.mutable_command_line_options()->set_log_level(std::string(base::log_level_name(base::Log::level())));
+  const CommandLine& given = host.command_line();
+  auto* options = out.mutable_command_line_options();
+  options->set_concurrency(given.concurrency);
+  options->set_log_level(given.log_level);
+  options->set_component_log_level(given.component_log_level);
+  options->set_config_path(given.config_path);
+  options->set_config_yaml(given.config_yaml);
+  options->mutable_drain_time()->set_seconds(static_cast<int64_t>(given.drain_time_s));
+  options->mutable_file_flush_interval()->set_nanos(static_cast<int32_t>(given.flush_interval_ms % 1000 * 1000000));
+  options->mutable_file_flush_interval()->set_seconds(static_cast<int64_t>(given.flush_interval_ms / 1000));
+  options->set_disable_hot_restart(true);
   *out.mutable_node() = host.bootstrap().node();
   out.mutable_node()->set_user_agent_name("pinnace");
   return {200, to_json(out, true, true), "application/json"};
 }
 
+// ?level=X, ?NAME=X, ?paths=NAME:X,NAME:X
 Reply logging_page(const Query& query) {
-  // One level for the process. A name that Envoy knows but pinnace does not is accepted, as its level is part of that
-  // one.
   static constexpr const char* kUsage =
-      "\nusage: /logging?level=<level> (change all levels)\nlevels: trace debug info warning error critical off \n";
+      "\nusage: /logging?<name>=<level> (change single level)"
+      "\nusage: /logging?paths=name1:level1,name2:level2,... (change multiple levels)"
+      "\nusage: /logging?level=<level> (change all levels)\n"
+      "levels: trace debug info warning error critical off \n";
+  auto set = [](const std::string& name, const std::string& text) -> std::string {
+    auto level = base::parse_log_level(text);
+    if (!level) return "error: unknown logger level\n";
+    if (name == "level") base::Log::set_level(*level);
+    else if (!base::Log::set_level(name, *level)) return "error: unknown logger name\n";
+    return {};
+  };
   for (const auto& [name, value] : query.all()) {
-    std::string level_text = value;
-    if (name == "paths") level_text = value.substr(value.rfind(':') + 1);
-    auto level = base::parse_log_level(level_text);
-    if (!level) return {400, std::string("error: unknown logger level\n") + kUsage};
-    base::Log::set_level(*level);
+    std::string wrong;
+    if (name == "paths") {
+      for (std::string_view rest = value; !rest.empty() && wrong.empty();) {
+        std::string pair(rest.substr(0, rest.find(',')));
+        rest.remove_prefix(std::min(rest.size(), pair.size() + 1));
+        size_t colon = pair.find(':');
+        wrong = colon == std::string::npos ? "error: empty logger name or empty logger level\n"
+                                           : set(pair.substr(0, colon), pair.substr(colon + 1));
+      }
+    } else {
+      wrong = set(name, value);
+    }
+    if (!wrong.empty()) return {400, wrong + kUsage};
   }
   std::string out = "active loggers:\n";
-  for (const char* name :
-       {"admin", "config", "connection", "dns", "http", "listener", "main", "router", "tls", "xds"}) {
-    out += fmt::format("  {}: {}\n", name, base::log_level_name(base::Log::level()));
-  }
+  for (const auto& [name, level] : base::Log::levels())
+    out += fmt::format("  {}: {}\n", name, base::log_level_name(level));
   return {200, out + "\n"};
 }
 

@@ -5,14 +5,96 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace pinnace::base {
 namespace {
 
 constexpr std::array<std::string_view, 7> kNames = {"trace", "debug", "info", "warning", "error", "critical", "off"};
 
+// Sorted. Pinnace's own and Envoy's, so that what people type for Envoy is understood.
+constexpr std::string_view kComponents[] = {"access_log",
+                                            "admin",
+                                            "assert",
+                                            "client",
+                                            "config",
+                                            "conn_handler",
+                                            "connection",
+                                            "dns",
+                                            "ext_authz",
+                                            "ext_proc",
+                                            "file",
+                                            "filter",
+                                            "forward_proxy",
+                                            "grpc",
+                                            "hc",
+                                            "health_checker",
+                                            "http",
+                                            "http2",
+                                            "init",
+                                            "io",
+                                            "jwt",
+                                            "listener",
+                                            "local_rate_limit",
+                                            "lua",
+                                            "main",
+                                            "matcher",
+                                            "misc",
+                                            "mongo",
+                                            "oauth2",
+                                            "outlier",
+                                            "pool",
+                                            "rate_limit_quota",
+                                            "ratelimit",
+                                            "rbac",
+                                            "redis",
+                                            "router",
+                                            "runtime",
+                                            "secret",
+                                            "stats",
+                                            "tap",
+                                            "tls",
+                                            "tracing",
+                                            "upstream",
+                                            "wasm",
+                                            "xds"};
+static_assert(std::is_sorted(std::begin(kComponents), std::end(kComponents)));
+
+std::atomic<LogLevel>* level_of(std::string_view component) {
+  static auto& levels = *[] {
+    auto* made = new std::array<std::atomic<LogLevel>, std::size(kComponents)>;
+    for (auto& level : *made) level = LogLevel::kInfo;
+    return made;
+  }();
+  const auto* at = std::lower_bound(std::begin(kComponents), std::end(kComponents), component);
+  if (at == std::end(kComponents) || *at != component) return nullptr;
+  return &levels[static_cast<size_t>(at - std::begin(kComponents))];
+}
+
 }  // namespace
+
+void Log::set_level(LogLevel level) {
+  for (std::string_view component : kComponents) *level_of(component) = level;
+  threshold_ = level;
+}
+
+bool Log::set_level(std::string_view component, LogLevel level) {
+  auto* own = level_of(component);
+  if (!own) return false;
+  *own = level;
+  LogLevel least = LogLevel::kOff;
+  for (std::string_view each : kComponents) least = std::min(least, level_of(each)->load());
+  threshold_ = least;
+  return true;
+}
+
+std::vector<std::pair<std::string_view, LogLevel>> Log::levels() {
+  std::vector<std::pair<std::string_view, LogLevel>> out;
+  for (std::string_view component : kComponents) out.emplace_back(component, level_of(component)->load());
+  return out;
+}
 
 std::atomic<LogLevel> Log::threshold_{LogLevel::kInfo};
 std::atomic<uint64_t> Log::dropped_{0};
@@ -28,6 +110,7 @@ std::optional<LogLevel> parse_log_level(std::string_view name) {
 std::string_view log_level_name(LogLevel level) { return kNames[static_cast<size_t>(level)]; }
 
 void Log::write(LogLevel level, std::string_view component, std::string_view text) {
+  if (const auto* own = level_of(component); own && level < own->load(std::memory_order_relaxed)) return;
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
   tm utc{};

@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace pinnace::base {
 
@@ -18,9 +20,13 @@ std::string_view log_level_name(LogLevel level);
 
 class Log {
  public:
+  // Whether any component logs at that level; write() looks at its own.
   static bool enabled(LogLevel level) { return level >= threshold_.load(std::memory_order_relaxed); }
-  static LogLevel level() { return threshold_.load(std::memory_order_relaxed); }
-  static void set_level(LogLevel level) { threshold_.store(level, std::memory_order_relaxed); }
+  static void set_level(LogLevel level);
+  // Of one component, pinnace's or one that only Envoy has. False: nobody knows it.
+  static bool set_level(std::string_view component, LogLevel level);
+  // All of them, by name.
+  static std::vector<std::pair<std::string_view, LogLevel>> levels();
   static void write(LogLevel level, std::string_view component, std::string_view text);
   static uint64_t dropped() { return dropped_.load(std::memory_order_relaxed); }
 

@@ -125,8 +125,10 @@ uint64_t Store::sum(uint32_t cell) const {
 // Readers take their time; workers that meet a new name do not wait for them. Entries are never taken out.
 void Store::each(const std::function<void(const Sample&)>& visit) const {
   std::vector<const Names::value_type*> all;
+  std::map<uint32_t, uint64_t> before;
   {
     std::lock_guard lock(mutex_);
+    before = counted_before_;
     all.reserve(names_.size());
     for (const auto& named : names_) all.push_back(&named);
   }
@@ -146,10 +148,18 @@ void Store::each(const std::function<void(const Sample&)>& visit) const {
       sample.used = sample.count > 0;
     } else {
       sample.value = entry.computed ? entry.computed() : sum(entry.cell);
+      if (auto reset = before.find(entry.cell); reset != before.end()) sample.value -= reset->second;
       // ENVOY: a gauge counts as used once it was set, even to 0; server.state must print as 0.
       sample.used = sample.value != 0 || entry.computed != nullptr;
     }
     visit(sample);
+  }
+}
+
+void Store::reset_counters() {
+  std::lock_guard lock(mutex_);
+  for (const auto& [name, entry] : names_) {
+    if (entry.kind == Kind::kCounter) counted_before_[entry.cell] = sum(entry.cell);
   }
 }
 

@@ -73,6 +73,8 @@ class Store {
   void each(const std::function<void(const Sample&)>& visit) const;
   uint64_t value(std::string_view name) const;  // counters and gauges, 0 when there is no such name
   uint64_t value(Gauge gauge) const;
+  // Counters read from 0 again; their cells go on.
+  void reset_counters();
 
  private:
   struct Entry {
@@ -102,6 +104,7 @@ class Store {
   uint32_t chunks_ = 0;
   std::vector<TagExtractor> extractors_;
   Inclusion included_;
+  std::map<uint32_t, uint64_t> counted_before_;  // cell → what a reset took off
 };
 
 }  // namespace pinnace::stats

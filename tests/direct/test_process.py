@@ -210,6 +210,66 @@ def test_admin_logging_changes_levels(proxy):
     assert proxy.admin("/logging?level=bogus", "POST").status == 400
 
 
+def test_admin_logging_changes_single_components(proxy):
+    assert "  http: debug\n" in proxy.admin("/logging?http=debug", "POST").text
+    text = proxy.admin("/logging?paths=dns:trace,router:error", "POST").text
+    assert "  dns: trace\n" in text and "  router: error\n" in text and "  main: info\n" in text
+    for bad in ("paths=dns", "paths=dns:loud", "nobody=debug", "http=loud"):
+        assert proxy.admin("/logging?" + bad, "POST").status == 400, bad
+
+
+def test_component_log_levels_are_taken_from_the_command_line(lab):
+    proxy = lab.http(lab.origin(), options={"arguments": ["--component-log-level", "misc:error,main:warning"]})
+    text = proxy.admin("/logging", "POST").text
+    assert "  misc: error\n" in text and "  main: warning\n" in text and "  http: info\n" in text
+    assert "serving:" not in proxy.log()
+    info = proxy.admin_json("/server_info")
+    assert info["command_line_options"]["component_log_level"] == "misc:error,main:warning" and info["state"] == "LIVE"
+    assert info["command_line_options"]["config_path"] == str(proxy.config_path) and info["version"].startswith("pinnace/")
+
+
+def test_admin_shows_memory_and_runtime(lab):
+    layers = [{"name": "static", "static_layer": {"a": {"b": 5, "c": True}, "d": "x"}}, {"name": "admin", "admin_layer": {}},
+              {"name": "top", "static_layer": {"d": "y"}}]
+    origin = lab.origin()
+    port = free_port()
+    proxy = lab.proxy(c.bootstrap([c.listener("http", port, c.hcm([c.route("/", origin.name)]))], [c.cluster(origin.name, origin.port)],
+                                  layered_runtime={"layers": layers}))
+    shown = proxy.admin_json("/runtime")
+    assert shown["layers"] == ["static", "admin", "top"]
+    assert shown["entries"] == {"a.b": {"final_value": "5", "layer_values": ["5", "", ""]}, "a.c": {"final_value": "true", "layer_values": ["true", "", ""]},
+                                "d": {"final_value": "y", "layer_values": ["x", "", "y"]}}
+    memory = proxy.admin_json("/memory")
+    assert 1 << 20 < int(memory["allocated"]) <= int(memory["heap_size"]) and int(memory["total_physical_bytes"]) > 4 << 20
+
+
+def test_admin_resets_counters_only(lab, proxy):
+    client = lab.client(proxy.port)
+    client.get("/")
+    name = "http.test.downstream_rq_2xx"
+    eventually(lambda: proxy.stat(name) == 2)
+    assert proxy.admin("/reset_counters").status == 405
+    assert proxy.admin("/reset_counters", "POST").text == "OK\n"
+    assert proxy.stat(name) == 0 and proxy.stat("http.test.downstream_cx_active") == 1
+    client.get("/")
+    eventually(lambda: proxy.stat(name) == 1)
+
+
+def test_admin_clusters_tell_the_locality(lab):
+    where = {"region": "r", "zone": "z", "sub_zone": "s"}
+    origin = lab.origin()
+    cluster = c.cluster("up", origin.port)
+    cluster["load_assignment"]["endpoints"][0]["locality"] = where
+    proxy = lab.http(cluster)
+    assert proxy.admin_json("/clusters?format=json")["cluster_statuses"][0]["host_statuses"][0]["locality"] == where
+    assert f"up::127.0.0.1:{origin.port}::zone::z\n" in proxy.admin("/clusters").text
+
+
+def test_the_version_is_told():
+    told = subprocess.run([PINNACE, "--version"], capture_output=True, text=True)
+    assert told.returncode == 0 and told.stdout.startswith("pinnace 0.")
+
+
 def test_admin_healthcheck_fail_shows_in_ready(proxy):
     assert proxy.admin("/healthcheck/fail", "POST").text == "OK\n"
     assert (proxy.admin("/ready").status, proxy.admin("/ready").text) == (503, "DRAINING\n")
