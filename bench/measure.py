@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import time
 
+import sidecar
 from processes import BenchError
 from proxies import STAT_PREFIX
 
@@ -149,6 +150,7 @@ def client_tls(certificates, with_identity=True):
     context.check_hostname = False  # the identity is a URI, not a name
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_verify_locations(certificates.ca)
+    context.set_alpn_protocols(sidecar.CLIENT_ALPN.split(','))
     if with_identity:
         context.load_cert_chain(certificates.chain('client'),
                                 certificates.key('client'))

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 
+import sidecar
 from processes import BenchError, free_port, wait_listening
 
 # Istio's default text format for access logs.
@@ -93,6 +94,8 @@ class Hop:
     certificates if its clients, or the server behind it, speak mTLS."""
     http2: bool = False
     tcp: bool = False  # bytes, not requests
+    sidecar: bool = False  # the whole chain that istiod pushes (sidecar.py)
+    istio: bool = False    # with Istio's own filters
     server_tls: Certificates = None
     client_tls: Certificates = None
 
@@ -164,21 +167,26 @@ listen bench
     return Proxy(name, process, port)
 
 
-def start_client_side(processes, proxies, certificates):
+def start_client_side(processes, proxies, certificates, as_sidecar=False):
     """One HAProxy that turns wrk's plain requests into mTLS, with a port for
     each proxy under test. Returns its statistics socket. One cipher suite, so
-    that TLS libraries of other tastes have the same work."""
+    that TLS libraries of other tastes have the same work. As a sidecar it also
+    says who it is, to all of them."""
     socket_path = os.path.join(processes.folder, 'client-side.sock')
     config = HAPROXY_COMMON.format(
         extra=f'  stats socket {socket_path} level user', mode=HTTP_MODE)
+    headers = sidecar.peer_headers() if as_sidecar else {}
+    alpn = sidecar.CLIENT_ALPN if as_sidecar else 'http/1.1'
     for proxy in proxies:
         proxy.driven_port = free_port()
         config += f'''
 listen {proxy.name}
   bind 127.0.0.1:{proxy.driven_port}
+''' + ''.join(f'  http-request set-header {name} {value}\n'
+                for name, value in headers.items()) + f'''\
   server hop 127.0.0.1:{proxy.port} pool-purge-delay 600s ssl \
 crt {certificates.both("client")} ca-file {certificates.ca} verify required \
-{ONE_SUITE} alpn http/1.1
+{ONE_SUITE} alpn {alpn}
 '''
     process = _start_haproxy(processes, 'client-side', config)
     for proxy in proxies:
@@ -211,18 +219,28 @@ def bootstrap(port, admin_port, origin_port, access_log, hop):
     filters = ({'name': 'envoy.filters.network.tcp_proxy',
                 'typed_config': _tcp_proxy(access_log)} if hop.tcp else
                {'name': 'envoy.filters.network.http_connection_manager',
-                'typed_config': _connection_manager(access_log)})
+                'typed_config': _connection_manager(access_log, hop)})
     chain = {'filters': [filters]}
+    more = sidecar.LISTENER if hop.sidecar else {}
+    stats = {'stats_config': {
+        'use_all_default_tags': False, 'stats_tags': sidecar.STATS_TAGS,
+        'stats_matcher': sidecar.STATS_MATCHER}} if hop.sidecar else {}
+    if hop.sidecar:
+        chain['filter_chain_match'] = sidecar.MATCH
+    if hop.istio:
+        chain['filters'] = sidecar.network_filters() + chain['filters']
     if hop.server_tls:
         chain['transport_socket'] = {
             'name': 'envoy.transport_sockets.tls',
             'typed_config': _downstream_tls(hop.server_tls)}
     return {
-        'node': {'id': 'bench', 'cluster': 'bench'},
+        'node': (sidecar.NODE if hop.sidecar else
+                 {'id': 'bench', 'cluster': 'bench'}),
+        **stats,
         'admin': {'address': _address(admin_port)},
         'static_resources': {
             'listeners': [{'name': 'bench', 'address': _address(port),
-                           'filter_chains': [chain]}],
+                           'filter_chains': [chain], **more}],
             'clusters': [_cluster(origin_port, hop)]}}
 
 
@@ -251,7 +269,17 @@ def _cluster(origin_port, hop):
                 {'endpoint': {'address': _address(origin_port)}}]}]}}
 
 
-def _connection_manager(access_log):
+def _connection_manager(access_log, hop):
+    manager = _plain_manager(access_log)
+    if hop.sidecar:
+        manager.update(sidecar.MANAGER)
+        manager['http_filters'] = sidecar.http_filters(hop.istio)
+        manager['route_config']['virtual_hosts'][0]['routes'][0][
+            'route'].update(sidecar.ROUTE)
+    return manager
+
+
+def _plain_manager(access_log):
     return {
         '@type': 'type.googleapis.com/envoy.extensions.filters.network.'
                  'http_connection_manager.v3.HttpConnectionManager',

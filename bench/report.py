@@ -13,6 +13,8 @@ RATIOS = {'haproxy': 'ratio', 'envoy': 'envoy_ratio', 'relay': 'relay_ratio'}
 GOALS = (
     ('h1', 'ratio', 1.05, 'plain h1, CPU of pinnace / HAProxy'),
     ('mtls', 'ratio', 0.85, 'mTLS hop, CPU of pinnace / HAProxy'),
+    ('sidecar', 'ratio', 0.90, 'sidecar chain, CPU of pinnace / HAProxy'),
+    ('sidecar', 'envoy_ratio', 0.35, 'sidecar chain, CPU of pinnace / Envoy'),
     ('h2', 'ratio', 0.95, 'h2, CPU of pinnace / HAProxy'),
     ('h2', 'envoy_ratio', 0.35, 'h2, CPU of pinnace / Envoy'),
     ('tcp', 'relay_ratio', 1.05, 'TCP, CPU of pinnace / a raw relay'),
@@ -21,7 +23,9 @@ GOALS = (
     ('mtls', 'idle_kib', 28.0, 'idle TLS connection, KiB'),
 )
 TITLES = {'h1': 'plain HTTP/1.1', 'mtls': 'mTLS hop (TLS 1.3, P-256)',
-          'h2': 'HTTP/2 to HTTP/2, 16 connections of 16 streams',
+          'sidecar': 'the chain istiod pushes, over mTLS (HAProxy: mTLS only; '
+                    'Envoy: without the filters of Istio)',
+         'h2': 'HTTP/2 to HTTP/2, 16 connections of 16 streams',
           'grpc': 'gRPC unary through a pair of sidecars with mTLS',
           'tcp': 'requests over a TCP proxy',
           'bulk': 'answers of 1 MiB over a TCP proxy (1 us a request is about '

@@ -24,7 +24,7 @@ import proxies as px  # noqa: E402
 import report  # noqa: E402
 from processes import BenchError, Processes  # noqa: E402
 
-SCENARIOS = ('h1', 'mtls', 'h2', 'grpc', 'tcp', 'bulk')
+SCENARIOS = ('h1', 'mtls', 'sidecar', 'h2', 'grpc', 'tcp', 'bulk')
 MIB = 1 << 20
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -114,7 +114,7 @@ class Scenario:
         self._connections = min(16, options.connections) \
             if name == 'bulk' else options.connections
         self._certificates = (px.Certificates(self._folder)
-                              if name in ('mtls', 'grpc') else None)
+                              if name in ('mtls', 'sidecar', 'grpc') else None)
         self._message = (measure.grpc_message(self._folder)
                          if name == 'grpc' else None)
         self._stats_socket = None
@@ -162,15 +162,18 @@ class Scenario:
         for proxy in proxies:
             self._memory(proxy.name)['start_kib'] = (
                 measure.settled_resident_kib(proxy.pid))
-        if self.name == 'mtls':
+        if self.name in ('mtls', 'sidecar'):
             self._stats_socket = px.start_client_side(
-                processes, proxies, self._certificates)
+                processes, proxies, self._certificates,
+                self.name == 'sidecar')
         return proxies
 
     def _start(self, processes, kind, origin):
         """One proxy; for grpc a pair of them, with mTLS between."""
         if self.name != 'grpc':
-            hop = px.Hop(self._http2, self._tcp,
+            chain = self.name == 'sidecar'
+            hop = px.Hop(self._http2, self._tcp, chain,
+                         chain and kind == 'pinnace',
                          server_tls=self._certificates)
             return self._start_one(processes, kind, kind, origin, hop)
         inner = px.Hop(http2=True, server_tls=self._certificates)

@@ -1,11 +1,13 @@
 #include "filters/registry.h"
 
+#include <algorithm>
 #include <iterator>
 
 #include "envoy/extensions/filters/http/cors/v3/cors.pb.h"
 #include "envoy/extensions/filters/http/fault/v3/fault.pb.h"
 #include "envoy/extensions/filters/listener/http_inspector/v3/http_inspector.pb.h"
 #include "envoy/extensions/filters/listener/original_dst/v3/original_dst.pb.h"
+#include "envoy/extensions/filters/listener/original_src/v3/original_src.pb.h"
 #include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb.h"
 #include "filters/http/alpn/compile.h"
@@ -86,15 +88,11 @@ struct ListenerEntry {
 };
 constexpr ListenerEntry kListenerFilters[] = {
     {"envoy.extensions.filters.listener.original_dst.v3.OriginalDst", model::ListenerFilterKind::kOriginalDst},
+    {"envoy.extensions.filters.listener.original_src.v3.OriginalSrc", model::ListenerFilterKind::kOriginalSrc},
     {"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", model::ListenerFilterKind::kTlsInspector},
     {"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", model::ListenerFilterKind::kHttpInspector},
     {"envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", model::ListenerFilterKind::kProxyProtocol},
 };
-
-std::string type_of(const Any& any) {
-  size_t slash = any.type_url().rfind('/');
-  return slash == std::string::npos ? any.type_url() : any.type_url().substr(slash + 1);
-}
 
 template <class Table>
 auto find(const Table& table, const Any& any) {
@@ -149,6 +147,15 @@ Result<model::ListenerPredicate> predicate(
 
 }  // namespace
 
+std::string type_of(const Any& any) {
+  size_t slash = any.type_url().rfind('/');
+  return slash == std::string::npos ? any.type_url() : any.type_url().substr(slash + 1);
+}
+
+bool knows_http_filter(const std::string& type) {
+  return std::any_of(std::begin(kHttpFilters), std::end(kHttpFilters), [&](const auto& e) { return type == e.type; });
+}
+
 Result<HttpFilterPtr> compile_http_filter(const std::string& name, const Any& config, Context& context) {
   auto plain = compile::unwrap(config);
   if (!plain) return compile::in("HTTP filter '" + name + "'", plain.error());
@@ -179,6 +186,12 @@ Result<model::ListenerFilterConfig> compile_listener_filter(const envoy::config:
     auto known = compile::only_fields(config, {"allow_requests_without_proxy_protocol", "stat_prefix"});
     if (!known) return compile::in("proxy_protocol", known.error());
     out.header_optional = config.allow_requests_without_proxy_protocol();
+  }
+  if (entry->kind == model::ListenerFilterKind::kOriginalSrc) {
+    envoy::extensions::filters::listener::original_src::v3::OriginalSrc config;
+    if (!proto.typed_config().UnpackTo(&config)) return error("original_src: typed_config does not parse");
+    out.mark = config.mark();
+    out.bind_port = config.bind_port();
   }
   if (proto.has_filter_disabled()) {
     auto compiled = predicate(proto.filter_disabled());

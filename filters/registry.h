@@ -16,6 +16,10 @@ namespace pinnace::filters {
 
 using compile::Context;
 
+// The message that is in `any`, without what stands before it in the type URL.
+std::string type_of(const google::protobuf::Any& any);
+bool knows_http_filter(const std::string& type);
+
 // nullptr: the filter does nothing for this configuration and is left out.
 Result<std::shared_ptr<const filter::HttpFilterConfig>> compile_http_filter(const std::string& name,
                                                                             const google::protobuf::Any& config,

@@ -109,7 +109,7 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_ = bootstrap;
   bootstrap_.mutable_node()->set_user_agent_name("pinnace");
   configure_stats(bootstrap);
-  compile_context_.node = bootstrap.node();
+  compile_context_.node = bootstrap_.node();
   auto runtime = runtime_.load(bootstrap.layered_runtime());
   if (!runtime) return error("layered_runtime." + runtime.error().message);
   uint64_t connections = xds::max_downstream_connections(bootstrap, runtime_);

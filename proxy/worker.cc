@@ -10,7 +10,7 @@ Worker::Worker(stats::Store& store, access_log::SinkThread& sinks, Options optio
     : loop_(store.add_thread(), (uint64_t{std::random_device{}()} << 32) | std::random_device{}()),
       clusters_(loop_, tls_),
       logs_{access_log::Buffers(sinks), clusters_},
-      context_{loop_, clusters_, routes_, tls_, logs_},
+      context_{loop_, clusters_, routes_, extensions_, tls_, logs_},
       flush_ms_(options.log_flush_ms) {
   listener::ListenerSetOptions set;
   set.worker = options.index;
@@ -63,6 +63,7 @@ void Worker::take_over(const model::Update& update) {
   for (const auto& cluster : update.clusters) clusters_.set(cluster);
   for (const auto& change : update.endpoints) clusters_.set_endpoints(change.cluster_id, change.endpoints);
   for (const auto& change : update.routes) routes_.set(change.id, change.config);
+  for (const auto& change : update.extensions) extensions_.set(change.id, change.config);
   for (const auto& change : update.listeners) listeners_->set(change);
   for (const auto& name : update.removed_listeners) listeners_->remove(name);
   for (uint32_t id : update.removed_clusters) clusters_.remove(id);

@@ -41,6 +41,7 @@ class Worker {
   upstream::ClusterTable clusters_;
   access_log::Outputs logs_;
   filter::RouteTable routes_;
+  filter::ExtensionTable extensions_;
   filter::WorkerContext context_;
   std::unique_ptr<listener::ListenerSet> listeners_;
   base::Timer flush_timer_;

@@ -51,7 +51,8 @@ void Clusters::remove(const std::string& name) {
 
 std::string Clusters::set_endpoints(const Resource& resource, int64_t) {
   auto parsed = std::make_shared<ClusterLoadAssignment>();
-  if (!resource.body.UnpackTo(parsed.get())) return "a resource that is no ClusterLoadAssignment";
+  if (!resource.body.UnpackTo(parsed.get()))
+    return (resource.name.empty() ? "a resource" : resource.name) + ": no ClusterLoadAssignment";
   const std::string& name = parsed->cluster_name();
   // Endpoints are checked against any cluster that uses them; the sockets differ, the errors do not.
   model::TransportSocket plain;
@@ -140,6 +141,21 @@ std::set<model::ResourceRef> Clusters::wanted() const {
   for (const auto& [name, entry] : entries_) {
     if (entry.active && !entry.active->eds.name.empty()) out.insert(entry.active->eds);
     if (entry.warming && !entry.warming->eds.name.empty()) out.insert(entry.warming->eds);
+  }
+  return out;
+}
+
+size_t Clusters::active() const {
+  return static_cast<size_t>(
+      std::count_if(entries_.begin(), entries_.end(), [](const auto& e) { return e.second.active.has_value(); }));
+}
+
+std::set<uint32_t> Clusters::tls_contexts() const {
+  std::set<uint32_t> out;
+  for (const auto& [name, entry] : entries_) {
+    for (const auto* version : {&entry.active, &entry.warming}) {
+      if (*version) out.insert((*version)->tls_contexts.begin(), (*version)->tls_contexts.end());
+    }
   }
   return out;
 }

@@ -67,6 +67,8 @@ class Clusters {
   void settle(model::Update& update, int64_t now_s);
   std::set<model::ResourceRef> wanted() const;
   size_t warming() const;
+  size_t active() const;
+  std::set<uint32_t> tls_contexts() const;
   const std::map<std::string, ClusterEntry>& entries() const { return entries_; }
   const std::map<std::string, Resource>& assignments() const { return assignments_; }
   // The initial_fetch_timeout of a cluster's EDS is over.

@@ -95,6 +95,8 @@ Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap&
   };
   auto cds = source("cds_config", dynamic.has_cds_config(), dynamic.cds_config(), cds_source_);
   if (!cds) return cds.error();
+  cds_timeout_ms_ = compile::fetch_timeout_ms(dynamic.cds_config());
+  lds_timeout_ms_ = compile::fetch_timeout_ms(dynamic.lds_config());
   auto lds = source("lds_config", dynamic.has_lds_config(), dynamic.lds_config(), lds_source_);
   if (!lds) return lds.error();
   for (const auto& layer : context_.runtime.wanted()) missing_layers_.insert(layer.name);
@@ -117,8 +119,22 @@ Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap&
 // ENVOY: clusters, and so everything else, are asked for once the runtime layers of RTDS are there.
 void Configuration::begin() {
   begun_ = true;
-  if (cds_source_) streams_->want_all(*cds_source_, kClusterType);
+  if (cds_source_) {
+    streams_->want_all(*cds_source_, kClusterType);
+    give_up_later(kClusterType, cds_timeout_ms_, got_clusters_);
+  }
   settle();
+}
+
+// initial_fetch_timeout of cds_config and lds_config: the start goes on without.
+void Configuration::give_up_later(const char* type_url, uint64_t limit_ms, bool& got) {
+  if (limit_ms == 0) return;
+  later(limit_ms, [this, type_url, &got] {
+    if (got) return;
+    got = true;
+    PN_LOG(kWarning, "xds", "no {} within initial_fetch_timeout; going on without", type_url);
+    settle();
+  });
 }
 
 void Configuration::update_wishes() {
@@ -127,6 +143,7 @@ void Configuration::update_wishes() {
   if (lds_source_ && !listeners_asked_ && (!cds_source_ || (got_clusters_ && clusters_.warming() == 0))) {
     listeners_asked_ = true;
     streams_->want_all(*lds_source_, kListenerType);
+    give_up_later(kListenerType, lds_timeout_ms_, got_listeners_);
   }
   std::set<model::ResourceRef> routes;
   std::set<std::string> route_names;
@@ -134,14 +151,22 @@ void Configuration::update_wishes() {
     for (const auto* version : {&entry.active, &entry.warming}) {
       if (!*version) continue;
       for (const auto& route : (*version)->routes) {
-        routes.insert(route);
-        route_names.insert(route.name);
+        routes.insert(route.resource);
+        route_names.insert(route.resource.name);
       }
     }
   }
   streams_->want(kRouteType, routes);
   std::erase_if(routes_, [&](const auto& entry) { return !route_names.contains(entry.first); });
   streams_->want(kSecretType, secrets_.wanted());
+  std::vector<model::ExtensionPlace> places;
+  for (const auto& [name, entry] : listeners_) {
+    for (const auto* version : {&entry.active, &entry.warming}) {
+      if (*version) places.insert(places.end(), (*version)->extensions.begin(), (*version)->extensions.end());
+    }
+  }
+  extensions_.set_places(places);
+  streams_->want(kExtensionType, extensions_.wanted());
   streams_->flush();
 }
 

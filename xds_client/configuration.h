@@ -16,6 +16,7 @@
 #include "envoy/config/bootstrap/v3/bootstrap.pb.h"
 #include "proxy/model/update.h"
 #include "xds_client/clusters.h"
+#include "xds_client/extensions.h"
 #include "xds_client/listener_compile.h"
 #include "xds_client/secrets.h"
 #include "xds_client/streams.h"
@@ -38,6 +39,7 @@ struct RouteEntry {
   int64_t updated_s = 0;
   Rejection rejected;
   bool delivered = false;
+  bool given_up = false;  // initial_fetch_timeout is over
 };
 
 class Configuration {
@@ -61,6 +63,7 @@ class Configuration {
   const std::map<std::string, ListenerEntry>& listeners() const { return listeners_; }
   const std::map<std::string, RouteEntry>& routes() const { return routes_; }
   const Secrets& secrets() const { return secrets_; }
+  const Extensions& extensions() const { return extensions_; }
   const compile::Runtime& runtime() const { return context_.runtime; }
   std::string version(const std::string& type_url) const;
   // The first clusters have come and are warm.
@@ -75,6 +78,8 @@ class Configuration {
   Result<bool> add_static(const envoy::config::bootstrap::v3::Bootstrap::StaticResources& resources);
   void on_batch(const model::ConfigSource& source, Batch batch);
   void apply_runtime(Batch batch);
+  void apply_extensions(Batch batch);
+  void compile_new_places();
   void apply_clusters(Batch batch);
   void apply_endpoints(Batch batch);
   void apply_routes(Batch batch);
@@ -87,6 +92,7 @@ class Configuration {
   void update_wishes();
   void check_initialized();
   void begin();
+  void give_up_later(const char* type_url, uint64_t limit_ms, bool& got);
   void arm_deadlines();
   void later(uint64_t delay_ms, std::function<void()> work);
   int64_t now_s() const;
@@ -97,6 +103,7 @@ class Configuration {
   Hooks hooks_;
   Secrets secrets_;
   Clusters clusters_;
+  Extensions extensions_;
   std::map<std::string, ListenerEntry> listeners_;
   std::map<std::string, RouteEntry> routes_;
   std::vector<std::string> removed_listeners_;
@@ -105,6 +112,7 @@ class Configuration {
   std::unique_ptr<Streams> streams_;
   std::map<std::string, std::string> versions_;
   std::optional<model::ConfigSource> cds_source_, lds_source_;
+  uint64_t cds_timeout_ms_ = 0, lds_timeout_ms_ = 0;
   std::set<std::string> missing_layers_;  // RTDS: the first clusters wait for them
   bool begun_ = false;
   bool got_clusters_ = false, got_listeners_ = false, listeners_asked_ = false;

@@ -27,16 +27,31 @@ void note(std::string& rejected, const std::string& name, const std::string& why
   rejected += name + ": " + why;
 }
 
+template <class Items>
+std::string undecodable(const Items& items, const char* type) {
+  std::string out;
+  for (const auto& item : items) {
+    if (item.undecodable)
+      note(out, item.resource.name.empty() ? "a resource" : item.resource.name, std::string("no ") + type);
+  }
+  return out;
+}
+
 }  // namespace
 
 void Configuration::on_batch(const model::ConfigSource& source, Batch batch) {
-  if (!batch.version.empty()) versions_[batch.type_url] = batch.version;
+  if (!batch.fault.empty()) {
+    if (batch.type_url == kClusterType) context_.stats.add_shared(cds_.rejected);
+    if (batch.type_url == kListenerType) context_.stats.add_shared(lds_.rejected);
+    return finish(batch, batch.fault);
+  }
   if (batch.type_url == kClusterType) return apply_clusters(std::move(batch));
   if (batch.type_url == kEndpointType) return apply_endpoints(std::move(batch));
   if (batch.type_url == kRouteType) return apply_routes(std::move(batch));
   if (batch.type_url == kListenerType) return apply_listeners(std::move(batch));
   if (batch.type_url == kSecretType) return finish(batch, secrets_.apply(source, batch, now_s()));
   if (batch.type_url == kRuntimeType) return apply_runtime(std::move(batch));
+  if (batch.type_url == kExtensionType) return apply_extensions(std::move(batch));
 }
 
 // Publishes, then answers: an ACK means compiled and in force (or warming, with the old one still in force).
@@ -48,6 +63,7 @@ void Configuration::finish(const Batch& batch, const std::string& rejected) {
     PN_LOG(kWarning, "xds", "refused ({}): {}; what was in force stays",
            batch.type_url.substr(batch.type_url.rfind('.') + 1), line);
   }
+  if (rejected.empty() && !batch.version.empty()) versions_[batch.type_url] = batch.version;
   streams_->answer(batch, rejected);
   check_initialized();
 }
@@ -69,13 +85,17 @@ void Configuration::apply_clusters(Batch batch) {
       std::string rejected;
       bool whole = std::any_of(items->begin(), items->end(), [](const auto& item) { return item.undecodable; });
       if (whole) {
-        rejected = "a resource that is no Cluster";
+        rejected = undecodable(*items, "Cluster");
       } else {
         std::set<std::string> named;
         for (auto& item : *items) {
           item.resource.name = item.name;
           if (!named.insert(item.name).second) {
             note(rejected, item.name, "the name appears twice");
+          } else if (auto there = clusters_.entries().find(item.name);
+                     there != clusters_.entries().end() && there->second.is_static) {
+            // ENVOY: what the bootstrap says of a name stays.
+            PN_LOG(kWarning, "xds", "cluster {}: ignored, the bootstrap has one of that name", item.name);
           } else if (!item.compiled) {
             note(rejected, item.name, item.compiled.error().message);
             clusters_.reject(item.resource, item.compiled.error().message, now_s());
@@ -128,6 +148,38 @@ void Configuration::apply_runtime(Batch batch) {
   finish(batch, rejected);
 }
 
+void Configuration::apply_extensions(Batch batch) {
+  std::string undecodable;
+  for (auto& resource : batch.resources) {
+    envoy::config::core::v3::TypedExtensionConfig proto;
+    if (!resource.body.UnpackTo(&proto)) note(undecodable, resource.name, "no TypedExtensionConfig");
+    else resource.name = proto.name();
+  }
+  if (!undecodable.empty()) return finish(batch, undecodable);
+  auto jobs = std::make_shared<std::vector<Extensions::Job>>(extensions_.jobs(batch.resources));
+  boost::asio::post(compiler_, [this, batch = std::move(batch), jobs] {
+    for (auto& job : *jobs) Extensions::compile(job, context_);
+    boost::asio::post(control_, [this, batch, jobs] {
+      std::string rejected = extensions_.take(std::move(*jobs), batch.resources, now_s());
+      for (const auto& name : batch.removed) extensions_.remove(name);
+      finish(batch, rejected);
+    });
+  });
+}
+
+// A listener that came after the configuration of its filters did.
+void Configuration::compile_new_places() {
+  auto jobs = std::make_shared<std::vector<Extensions::Job>>(extensions_.jobs({}));
+  if (jobs->empty()) return;
+  boost::asio::post(compiler_, [this, jobs] {
+    for (auto& job : *jobs) Extensions::compile(job, context_);
+    boost::asio::post(control_, [this, jobs] {
+      extensions_.take(std::move(*jobs), {}, now_s());
+      settle();
+    });
+  });
+}
+
 void Configuration::apply_endpoints(Batch batch) {
   std::string rejected;
   for (const auto& resource : batch.resources) {
@@ -139,7 +191,10 @@ void Configuration::apply_endpoints(Batch batch) {
 }
 
 void Configuration::apply_routes(Batch batch) {
-  boost::asio::post(compiler_, [this, batch = std::move(batch)]() mutable {
+  auto names = std::make_shared<std::set<std::string>>();
+  for (const auto& [name, entry] : clusters_.entries()) names->insert(name);
+  boost::asio::post(compiler_, [this, names, batch = std::move(batch)]() mutable {
+    context_.clusters = std::move(names);
     auto items = std::make_shared<std::vector<Item<model::RouteConfigPtr>>>();
     for (auto& resource : batch.resources) {
       Item<model::RouteConfigPtr> item;
@@ -164,7 +219,7 @@ void Configuration::apply_routes(Batch batch) {
           entry.rejected = {item.resource, item.compiled.error().message, now_s()};
           continue;
         }
-        entry = {item.resource, std::move(*item.compiled), now_s(), {}, true};
+        entry = {item.resource, std::move(*item.compiled), now_s(), {}, true, false};
         changed_routes_.push_back(item.name);
       }
       finish(batch, rejected);
@@ -197,7 +252,7 @@ void Configuration::apply_listeners(Batch batch) {
       std::string rejected;
       bool whole = std::any_of(items->begin(), items->end(), [](const auto& item) { return item.undecodable; });
       if (whole) {
-        rejected = "a resource that is no Listener";
+        rejected = undecodable(*items, "Listener");
       } else {
         std::set<std::string> named;
         for (auto& item : *items) {
@@ -220,6 +275,22 @@ void Configuration::apply_listeners(Batch batch) {
           }
           entry.warming_resource = item.resource;
           entry.rejected = {};
+          for (const auto& route : entry.warming->routes) {
+            if (route.fetch_timeout_ms == 0) continue;
+            later(route.fetch_timeout_ms, [this, name = route.resource.name] {
+              RouteEntry& waited = routes_[name];
+              if (waited.delivered || std::exchange(waited.given_up, true)) return;
+              PN_LOG(kWarning, "xds", "no routes {} within initial_fetch_timeout; their listener serves 404", name);
+              settle();
+            });
+          }
+          for (const auto& place : entry.warming->extensions) {
+            if (!place.waits || place.fetch_timeout_ms == 0) continue;
+            later(place.fetch_timeout_ms, [this, id = place.id] {
+              extensions_.give_up(id);
+              settle();
+            });
+          }
         }
         std::vector<std::string> gone = batch.removed;
         if (batch.complete) {
@@ -237,6 +308,7 @@ void Configuration::apply_listeners(Batch batch) {
       context_.stats.add_shared(rejected.empty() ? lds_.success : lds_.rejected);
       got_listeners_ = true;
       finish(batch, rejected);
+      compile_new_places();
     });
   });
 }

@@ -36,12 +36,17 @@ std::string Configuration::open_sockets(ListenerEntry& entry) {
 bool Configuration::listener_ready(const ListenerEntry& entry) const {
   const compile::CompiledListener& listener = *entry.warming;
   for (const auto& route : listener.routes) {
-    auto found = routes_.find(route.name);
+    auto found = routes_.find(route.resource.name);
     if (found == routes_.end()) return false;
+    if (found->second.given_up) continue;  // ENVOY: it serves 404
     // ENVOY: refused routes are an answer too; a new listener then serves 404. One that serves already keeps its old
     // self.
     bool refused = found->second.rejected.set() && !entry.active;
     if (!found->second.delivered && !refused) return false;
+  }
+  if (!std::all_of(listener.extensions.begin(), listener.extensions.end(),
+                   [&](const auto& place) { return extensions_.ready(place); })) {
+    return false;
   }
   return std::all_of(listener.tls_contexts.begin(), listener.tls_contexts.end(),
                      [&](uint32_t id) { return secrets_.ready(id); });
@@ -62,12 +67,20 @@ void Configuration::settle_listeners(model::Update& update) {
 
 void Configuration::settle() {
   auto update = std::make_shared<model::Update>();
+  std::set<uint32_t> used = clusters_.tls_contexts();
+  for (const auto& [name, entry] : listeners_) {
+    for (const auto* version : {&entry.active, &entry.warming}) {
+      if (*version) used.insert((*version)->tls_contexts.begin(), (*version)->tls_contexts.end());
+    }
+  }
+  secrets_.set_used(std::move(used));
   secrets_.settle(*update);
   clusters_.settle(*update, now_s());
   for (const auto& name : std::exchange(changed_routes_, {})) {
     auto found = routes_.find(name);
     if (found != routes_.end()) update->routes.push_back({context_.ids.routes.id(name), found->second.config});
   }
+  extensions_.settle(*update);
   // ENVOY: the first listeners wait until the first clusters are warm.
   settle_listeners(*update);
   if (!update->empty()) hooks_.publish(update);
@@ -76,7 +89,7 @@ void Configuration::settle() {
   check_initialized();
   auto& stats = context_.stats;
   stats.set_shared(warming_clusters_, clusters_.warming());
-  stats.set_shared(active_clusters_, clusters_.entries().size() - clusters_.warming());
+  stats.set_shared(active_clusters_, clusters_.active());
   uint64_t active = 0, warming = 0;
   for (const auto& [name, entry] : listeners_) {
     active += entry.active.has_value();

@@ -208,6 +208,7 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   for (const auto& chain : chains) {
     if (chain->tls) out.tls_contexts.push_back(chain->tls->context_id);
     chain->filter->route_dependencies(out.routes);
+    chain->filter->extension_places(out.extensions);
   }
   out.config = std::move(config);
   return out;

@@ -2,15 +2,16 @@
 #pragma once
 
 #include "envoy/config/listener/v3/listener.pb.h"
-#include "proxy/model/config_source.h"
+#include "proxy/model/extension.h"
 #include "xds_client/compile/context.h"
 
 namespace pinnace::compile {
 
 struct CompiledListener {
   model::ListenerPtr config;
-  std::vector<model::ResourceRef> routes;  // RDS resources it needs before it serves
-  std::vector<uint32_t> tls_contexts;      // likewise
+  std::vector<model::RouteRef> routes;            // RDS resources it needs before it serves
+  std::vector<uint32_t> tls_contexts;             // likewise
+  std::vector<model::ExtensionPlace> extensions;  // likewise
 };
 
 // `previous` (may be nullptr) lends its unchanged chains, so that their connections go on.

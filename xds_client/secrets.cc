@@ -1,5 +1,7 @@
 #include "xds_client/secrets.h"
 
+#include <algorithm>
+
 #include "proxy/base/log.h"
 #include "xds_client/compile/common.h"
 
@@ -14,9 +16,13 @@ std::string Secrets::apply(const model::ConfigSource& source, const Batch& batch
     if (!resource.body.UnpackTo(&secret)) return "a resource that is no Secret";
     Key changed{source, secret.name()};
     // A bad secret must not take the place of a good one: try it before keeping it.
+    std::string wrong = fault(changed, secret);
+    if (!wrong.empty()) {
+      problems += (problems.empty() ? "" : "; ") + secret.name() + ": " + wrong;
+      continue;
+    }
     Entry before = entries_[changed];
     entries_[changed] = {secret, resource.version, now_s, true};
-    std::string wrong;
     for (uint32_t id = 0; id < states_.size(); id++) {
       const auto& spec = registry_.spec(id);
       bool uses = spec.validation_secret && spec.validation_secret->resource == changed;
@@ -39,6 +45,31 @@ std::string Secrets::apply(const model::ConfigSource& source, const Batch& batch
     mark_stale(changed);
   }
   return problems;
+}
+
+std::string Secrets::fault(const Key& key, const tls_pb::Secret& secret) const {
+  for (uint32_t id : used_) {
+    const auto& spec = registry_.spec(id);
+    bool certificate = std::any_of(spec.certificate_secrets.begin(), spec.certificate_secrets.end(),
+                                   [&](const auto& ref) { return ref.resource == key; });
+    if (certificate && !secret.has_tls_certificate()) return "no tls_certificate, which is what is wanted by that name";
+    bool validation = spec.validation_secret && spec.validation_secret->resource == key;
+    if (validation && !secret.has_validation_context()) {
+      return "no validation_context, which is what is wanted by that name";
+    }
+  }
+  return {};
+}
+
+void Secrets::set_used(std::set<uint32_t> ids) {
+  for (uint32_t id : used_) {
+    if (ids.contains(id) || id >= states_.size()) continue;
+    states_[id] = {};  // made again should it come back
+    contexts_[id] = nullptr;
+  }
+  used_ = std::move(ids);
+  auto names = wanted();
+  std::erase_if(entries_, [&](const auto& entry) { return !names.contains(entry.first); });
 }
 
 void Secrets::mark_stale(const Key& changed) {
@@ -87,7 +118,7 @@ bool Secrets::resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& o
 void Secrets::settle(model::Update& update) {
   states_.resize(registry_.size());
   contexts_.resize(registry_.size());
-  for (uint32_t id = 0; id < registry_.size(); id++) {
+  for (uint32_t id : used_) {
     State& state = states_[id];
     if (!state.stale) continue;
     const auto& spec = registry_.spec(id);
@@ -118,7 +149,7 @@ void Secrets::settle(model::Update& update) {
 
 std::set<Secrets::Key> Secrets::wanted() const {
   std::set<Key> out;
-  for (uint32_t id = 0; id < registry_.size(); id++) {
+  for (uint32_t id : used_) {
     const auto& spec = registry_.spec(id);
     for (const auto& ref : spec.certificate_secrets) out.insert(ref.resource);
     if (spec.validation_secret) out.insert(spec.validation_secret->resource);

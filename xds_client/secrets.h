@@ -30,6 +30,8 @@ class Secrets {
 
   // Takes secrets over. Returns what is wrong with them, empty when nothing is.
   std::string apply(const model::ConfigSource& source, const Batch& batch, int64_t now_s);
+  // The contexts that listeners and clusters refer to; secrets of the others are no longer wanted.
+  void set_used(std::set<uint32_t> ids);
   // Makes the contexts that can be made now and adds them to `update`; notes new wishes.
   void settle(model::Update& update);
   std::set<Key> wanted() const;
@@ -53,9 +55,12 @@ class Secrets {
 
   bool resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& out, std::string& missing) const;
   void mark_stale(const Key& changed);
+  // What is wrong with a secret for whoever wants it by that name; empty: nothing.
+  std::string fault(const Key& key, const envoy::extensions::transport_sockets::tls::v3::Secret& secret) const;
 
   compile::TlsRegistry& registry_;
   std::map<Key, Entry> entries_;
+  std::set<uint32_t> used_;
   std::vector<State> states_;
   std::vector<std::shared_ptr<const tls::Context>> contexts_;
   std::vector<std::pair<uint32_t, uint64_t>> deadlines_;

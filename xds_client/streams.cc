@@ -47,6 +47,8 @@ void Streams::set_ads(const model::ConfigSource& source, std::function<void(bool
   std::string method = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
   method += source.delta ? "DeltaAggregatedResources" : "StreamAggregatedResources";
   ads_ = make({.label = "ADS", .cluster = source.cluster, .method = method, .delta = source.delta}, {});
+  ads_->subscription().set_order(
+      {kRuntimeType, kClusterType, kEndpointType, kListenerType, kRouteType, kSecretType, kExtensionType});
   ads_->on_connected_change(std::move(connected));
 }
 

@@ -97,6 +97,12 @@ Result<Batch> Subscription::receive(const std::string& message) {
     for (auto& resource : *response.mutable_resources()) {
       batch.resources.push_back({resource.name(), resource.version(), std::move(*resource.mutable_resource())});
     }
+    std::set<std::string> names;
+    for (const auto& resource : batch.resources) {
+      if (!names.insert(resource.name).second) {  // ENVOY: of delta only
+        batch.fault = "duplicate name " + resource.name + " found among added/updated resources";
+      }
+    }
     batch.removed.assign(response.removed_resources().begin(), response.removed_resources().end());
   } else {
     discovery::DiscoveryResponse response;
@@ -109,7 +115,8 @@ Result<Batch> Subscription::receive(const std::string& message) {
     }
   }
   auto found = std::find_if(types_.begin(), types_.end(), [&](const Type& t) { return t.url == batch.type_url; });
-  if (found == types_.end()) return error("a response of type " + batch.type_url + ", which was not asked for");
+  if (found == types_.end() || !found->asked)
+    return error("a response of type " + batch.type_url + ", which was not asked for");
   batch.complete = !delta_ && found->all;
   found->nonce = batch.nonce;
   batch.stream = stream_;

@@ -31,6 +31,7 @@ struct Batch {
   std::vector<std::string> removed;  // delta only
   uint64_t origin = 0;               // which XdsStream it came on
   uint64_t stream = 0;               // and which opening of it
+  std::string fault;                 // why nothing of it can be used
   bool complete = false;             // SotW wildcard: resources not named here are gone
 };
 
@@ -39,6 +40,10 @@ class Subscription {
   Subscription(bool delta, envoy::config::core::v3::Node node) : delta_(delta), node_(std::move(node)) {}
 
   bool delta() const { return delta_; }
+  // Types are asked for in this order on a new stream; others come after.
+  void set_order(std::initializer_list<const char*> type_urls) {
+    for (const char* url : type_urls) type(url);
+  }
   // Wants everything of the type (CDS, LDS).
   void want_all(const std::string& type_url);
   // Wants exactly `names` from now on.

@@ -7,7 +7,6 @@
 #include <optional>
 
 #include "filters/cel/expression.h"
-#include "xds_client/compile/common.h"
 #include "xds_client/compile/struct.h"
 
 namespace pinnace::filters::cel {
@@ -335,7 +334,8 @@ class Parser {
     out.named = true;
     out.text = std::move(*key);
     bool header = *attribute == Attribute::kRequestHeader || *attribute == Attribute::kResponseHeader;
-    if (header) out.text = compile::lower(out.text);
+    if (header)
+      std::transform(out.text.begin(), out.text.end(), out.text.begin(), [](unsigned char c) { return tolower(c); });
     else if (out.text == "labels") out.text = "labels." + step().value_or("");
     return out;
   }
@@ -375,7 +375,7 @@ class Parser {
 Result<Expression> Expression::compile(std::string_view text, const envoy::config::core::v3::Node& node) {
   if (text.size() > kMostBytes) return error("longer than " + std::to_string(kMostBytes) + " bytes");
   auto root = Parser(text, node).whole();
-  if (!root) return compile::in("'" + std::string(text) + "'", root.error());
+  if (!root) return Error(root.error()).at("'" + std::string(text) + "'");
   Expression out;
   out.root_ = std::move(*root);
   return out;

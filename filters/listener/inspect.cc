@@ -96,6 +96,15 @@ Inspection read_hello(Bytes hello, TlsFacts& facts) {
   return Inspection::kYes;
 }
 
+constexpr size_t kMostMethod = 64;
+
+// RFC 9110 5.6.2.
+bool is_token_char(char c) {
+  static constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+         kMarks.find(c) != std::string_view::npos;
+}
+
 }  // namespace
 
 Inspection inspect_tls(Bytes bytes, TlsFacts& facts) {
@@ -134,24 +143,20 @@ Inspection inspect_http(Bytes bytes, std::string& protocol) {
     protocol = "h2c";
     return Inspection::kYes;
   }
-  // A request line: METHOD SP target SP HTTP/1.x CRLF.
-  static constexpr std::string_view kMethods[] = {
-      "GET",     "HEAD",       "POST",     "PUT",       "DELETE", "CONNECT",     "OPTIONS",   "TRACE",  "PATCH",
-      "ACL",     "BIND",       "CHECKOUT", "COPY",      "LINK",   "LOCK",        "MERGE",     "MOVE",   "MKACTIVITY",
-      "MSEARCH", "MKCALENDAR", "MKCOL",    "NOTIFY",    "PURGE",  "PROPFIND",    "PROPPATCH", "REBIND", "REPORT",
-      "SEARCH",  "SOURCE",     "UNBIND",   "SUBSCRIBE", "UNLINK", "UNSUBSCRIBE", "UNLOCK"};
+  // A request line: METHOD SP target SP HTTP/1.x CRLF. ENVOY: any method, but the target is a path, a URL or "*".
   size_t space = text.find(' ');
   std::string_view method = text.substr(0, space);
-  bool known = std::any_of(std::begin(kMethods), std::end(kMethods), [&](std::string_view name) {
-    return space == std::string_view::npos ? name.substr(0, method.size()) == method : name == method;
-  });
-  if (!known) return Inspection::kNo;
+  if (space == 0 || !std::all_of(method.begin(), method.end(), is_token_char)) return Inspection::kNo;
+  if (space == std::string_view::npos && text.size() > kMostMethod) return Inspection::kNo;
   size_t end = text.find('\n');
   if (end == std::string_view::npos) return bytes.size() >= kMaxPeek ? Inspection::kNo : Inspection::kNeedMore;
   std::string_view line = text.substr(0, end);
   if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
   size_t last = line.rfind(' ');
   if (last == std::string_view::npos || last == space) return Inspection::kNo;
+  std::string_view target = line.substr(space + 1, last - space - 1);
+  bool url = target.find("://") != std::string_view::npos;
+  if (target.front() != '/' && target != "*" && !url && method != "CONNECT") return Inspection::kNo;
   std::string_view version = line.substr(last + 1);
   if (version == "HTTP/1.1") protocol = "http/1.1";
   else if (version == "HTTP/1.0") protocol = "http/1.0";

@@ -207,12 +207,20 @@ TEST(InspectHttpTest, knows_every_method_that_the_codec_of_envoy_takes) {
 
 TEST(InspectHttpTest, says_no_as_soon_as_it_cannot_be_http) {
   for (const char* text :
-       {"SSH-2.0-OpenSSH_9\r\n", "EHLO x\r\n", "\x16\x03\x01", "get / HTTP/1.1\r\n", "GETX / HTTP/1.1\r\n", "GETX",
-        "FOO", " GET / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nXX", "PRI * HTTP/1.1\r\n", "PRX", "*1\r\n$4\r\nPING\r\n",
+       {"SSH-2.0-OpenSSH_9\r\n", "EHLO x\r\n", "\x16\x03\x01", "GET a HTTP/1.1\r\n", "EHLO a.b HTTP/1.1\r\n",
+        " GET / HTTP/1.1\r\n", "G(T / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n\r\nXX", "*1\r\n$4\r\nPING\r\n",
         "GET / SPDY/1.0\r\n", "GET / HTTP/2.0\r\n", "GET /\r\n\r\n"}) {
     EXPECT_EQ(http(text), Inspection::kNo) << text;
   }
   EXPECT_EQ(http(std::string(1, '\0')), Inspection::kNo);
+}
+
+TEST(InspectHttpTest, takes_any_method_as_envoy_does) {
+  for (const char* text : {"FOO /m HTTP/1.1\r\n", "get /m HTTP/1.1\r\n", "M-SEARCH * HTTP/1.1\r\n", "GET http://a/ HTTP/1.1\r\n"}) {
+    EXPECT_EQ(http(text), Inspection::kYes) << text;
+  }
+  EXPECT_EQ(http("FOO"), Inspection::kNeedMore);
+  EXPECT_EQ(http(std::string(65, 'A')), Inspection::kNo);
 }
 
 TEST(InspectHttpTest, waits_for_bytes_of_a_client_that_sends_none) { EXPECT_EQ(http(""), Inspection::kNeedMore); }

@@ -102,6 +102,15 @@ struct Writer {
     this->text(text);
     std::replace(out.begin() + static_cast<std::ptrdiff_t>(from), out.end(), ' ', '_');
   }
+  // ENVOY: a name that is no host name is told as such.
+  void server_name(std::string_view name) const {
+    auto good = [](char c) { return isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_'; };
+    if (std::all_of(name.begin(), name.end(), good)) return text(name);
+    std::string clean = "invalid:" + std::string(name);
+    std::replace_if(
+        clean.begin() + 8, clean.end(), [&](char c) { return !good(c); }, '_');
+    value(clean);
+  }
   void list(const std::vector<std::string>* values) const {
     if (!values || values->empty()) return absent();
     if (values->size() == 1) return value(values->front());
@@ -410,7 +419,7 @@ void Format::render_item(const Item& item, const Entry& entry, Style style, std:
     case Op::kDownstreamRemotePort: return to.number(info.remote_address.port());
     case Op::kDownstreamDirectRemoteAddress: return to.address(info.direct_remote_address);
     case Op::kDownstreamDirectRemoteAddressWithoutPort: return to.text(ip_of(info.direct_remote_address));
-    case Op::kRequestedServerName: return to.text(info.requested_server_name);
+    case Op::kRequestedServerName: return to.server_name(info.requested_server_name);
     case Op::kRouteName: return to.text(info.route_name);
     case Op::kAttemptCount: return to.number(info.attempts);
     case Op::kPeerUriSan: return to.list(info.tls ? &info.tls->peer_uri_sans : nullptr);

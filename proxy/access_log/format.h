@@ -18,6 +18,7 @@ struct Entry {
   const http::StreamInfo& info;
   const http::RequestHead* request = nullptr;
   const http::ResponseHead* response = nullptr;
+  const http::HeaderMap* trailers = nullptr;  // of the response
   bool tcp = false;
 };
 

@@ -180,6 +180,19 @@ Section secrets_section(Host& host, const std::function<bool(const std::string&)
   return out;
 }
 
+Section extensions_section(Host& host, const std::function<bool(const std::string&)>& wanted) {
+  auto out = std::make_unique<pb::EcdsConfigDump>();
+  for (const auto& [name, entry] : host.configuration().extensions().entries()) {
+    if (!wanted(name)) continue;
+    auto* item = out->add_ecds_filters();
+    item->set_version_info(entry.resource.version);
+    if (entry.delivered) *item->mutable_ecds_filter() = entry.resource.body;
+    stamp(item->mutable_last_updated(), entry.updated_s);
+    if (entry.rejected.set()) set_error(item->mutable_error_state(), entry.rejected);
+  }
+  return out;
+}
+
 std::vector<Section> sections(Host& host, const Query& query, const std::function<bool(const std::string&)>& wanted) {
   std::vector<Section> out;
   out.push_back(bootstrap_section(host));
@@ -189,6 +202,7 @@ std::vector<Section> sections(Host& host, const Query& query, const std::functio
   out.push_back(std::make_unique<pb::ScopedRoutesConfigDump>());
   out.push_back(routes_section(host, wanted));
   out.push_back(secrets_section(host, wanted));
+  if (!host.configuration().extensions().entries().empty()) out.push_back(extensions_section(host, wanted));
   return out;
 }
 

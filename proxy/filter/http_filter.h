@@ -44,6 +44,8 @@ class HttpStream {
   virtual const net::Connection& downstream() = 0;
   // Where iptables took the connection from, else where it came in.
   virtual const base::Address& destination() = 0;
+  // original_src: where upstream connections for it come from; else without an address.
+  virtual const net::Source& source() = 0;
   virtual uint32_t buffer_limit() = 0;
   virtual bool request_ended() const = 0;
 

@@ -8,6 +8,7 @@
 #include "proxy/base/local_ref.h"
 #include "proxy/filter/worker_context.h"
 #include "proxy/http/stream_info.h"
+#include "proxy/model/extension.h"
 #include "proxy/model/listener.h"
 #include "proxy/net/connection.h"
 #include "proxy/net/connection_limit.h"
@@ -31,6 +32,7 @@ struct Accepted {
   base::Address original_destination;  // kNone when the connection was not redirected
   base::Address direct_remote;         // the socket's peer, where the PROXY protocol named another client; else kNone
   std::string server_name;             // SNI as the inspector saw it
+  net::Source source;                  // original_src: where connections for it come from; else without an address
   SessionOwner* owner = nullptr;
   net::ConnectionSlot slot;
 };
@@ -113,7 +115,9 @@ class NetworkFilterConfig {
   virtual bool can_be_observed() const { return false; }
   virtual std::unique_ptr<Session> create(WorkerContext& worker, Accepted&& accepted) const = 0;
   // The route configurations (RDS names) that must be there before the chain serves.
-  virtual void route_dependencies(std::vector<model::ResourceRef>&) const {}
+  virtual void route_dependencies(std::vector<model::RouteRef>&) const {}
+  // Filters of it that come by ECDS.
+  virtual void extension_places(std::vector<model::ExtensionPlace>&) const {}
   // The client's certificate itself is passed on (x-forwarded-client-cert Cert=).
   virtual bool wants_peer_certificate() const { return false; }
 };

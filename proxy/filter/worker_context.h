@@ -6,6 +6,7 @@
 #include "proxy/access_log/logger.h"
 #include "proxy/base/event_loop.h"
 #include "proxy/base/local_ref.h"
+#include "proxy/filter/extension_table.h"
 #include "proxy/model/route.h"
 #include "proxy/upstream/cluster.h"
 #include "tls/context.h"
@@ -32,6 +33,7 @@ struct WorkerContext {
   base::EventLoop& loop;
   upstream::ClusterTable& clusters;
   RouteTable& routes;
+  ExtensionTable& extensions;
   tls::ContextTable& tls;
   access_log::Outputs& logs;
 };

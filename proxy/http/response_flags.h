@@ -25,6 +25,7 @@ enum class Flag : uint8_t {
   kMaxStreamDuration,           // UMSDR
   kOverloadManager,             // OM
   kDownstreamRemoteReset,       // DR
+  kNoFilterConfigFound,         // NFCF
   kCount,
 };
 

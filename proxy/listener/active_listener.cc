@@ -232,7 +232,7 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
     info.direct_remote_address = told ? &facts.direct_source : &facts.source;
     info.remote_address = facts.source;
     info.requested_server_name = facts.server_name;
-    for (const auto& logger : config_->access_logs) logger->log({info, nullptr, nullptr, true}, set_.context().logs);
+    for (const auto& logger : config_->access_logs) logger->log({info, nullptr, nullptr, nullptr, true}, set_.context().logs);
     PN_LOG(kDebug, "listener", "{}: {} -> {} closed: {} (transport {}, SNI '{}')", config_->name, facts.source.text(),
            facts.destination.text(), config_->index->explain(facts).why, facts.transport_protocol, facts.server_name);
     ::close(fd);
@@ -256,6 +256,7 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
   accepted.server_name = facts.server_name;
   accepted.owner = this;
   accepted.slot = pending.release_slot();
+  accepted.source = pending.source();
   loop().cells().add(config_->stats.cx_total);
   loop().cells().inc(config_->stats.cx_active);
   if (sockets_) sockets_->load(set_.options().worker).fetch_add(1, std::memory_order_relaxed);
@@ -264,6 +265,7 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
   filter::Session& started = *session.release();
   sessions_.push_back(started);
   started.start();
+  if (draining_) started.drain(false);
 }
 
 void ActiveListener::session_ended(filter::Session& session) {

@@ -23,6 +23,8 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
   void retire();
   void stop_accepting();
   void drain_sessions(bool close_idle);
+  // From now on sessions drain from their beginning: a first answer that says so, and no second.
+  void drain_new_sessions() { draining_ = true; }
   void close_sessions();
   size_t session_count() const { return session_count_; }
 
@@ -53,6 +55,7 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
   base::IntrusiveList<filter::Session> sessions_;
   std::vector<base::LocalRef<model::FilterChain>> chains_;  // one pin each
   base::Timer drain_timer_;
+  bool draining_ = false;
   size_t session_count_ = 0;
   bool retired_ = false;
 };

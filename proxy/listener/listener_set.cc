@@ -39,6 +39,7 @@ void ListenerSet::drain(bool inbound_only, bool stop_accepting, bool close_idle)
     if (inbound_only && listener->config().direction != model::TrafficDirection::kInbound) continue;
     if (stop_accepting) listener->stop_accepting();
     listener->drain_sessions(close_idle);
+    listener->drain_new_sessions();
   }
 }
 

@@ -57,6 +57,10 @@ bool PendingConnection::run_filters() {
         }
         break;
       }
+      case ListenerFilterKind::kOriginalSrc:
+        if (!facts_.source.is_ip()) break;
+        source_ = {filter.bind_port ? facts_.source : facts_.source.with_port(0), true, filter.mark};
+        break;
       case ListenerFilterKind::kProxyProtocol:
         if (!take_proxy_header(filter.header_optional)) return false;
         break;

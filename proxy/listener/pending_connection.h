@@ -19,6 +19,7 @@ class PendingConnection final : public base::EventHandler, public base::Deferred
   void abandon();
   // The socket, which is no longer ours.
   int release_fd();
+  const net::Source& source() const { return source_; }
   net::ConnectionSlot release_slot() { return std::move(slot_); }
 
  private:
@@ -37,6 +38,7 @@ class PendingConnection final : public base::EventHandler, public base::Deferred
   int fd_;
   net::ConnectionSlot slot_;
   route::ConnectionFacts facts_;
+  net::Source source_;  // original_src
   bool redirected_;
   size_t at_ = 0;  // the filter that waits
   base::Bytes peeked_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <compare>
+#include <cstdint>
 #include <string>
 
 namespace pinnace::model {
@@ -19,6 +20,12 @@ struct ResourceRef {
   ConfigSource source;
   std::string name;
   friend auto operator<=>(const ResourceRef&, const ResourceRef&) = default;
+};
+
+// An RDS resource.
+struct RouteRef {
+  ResourceRef resource;
+  uint64_t fetch_timeout_ms = 0;  // initial_fetch_timeout; 0: wait for ever
 };
 
 }  // namespace pinnace::model

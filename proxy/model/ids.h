@@ -25,9 +25,10 @@ class IdTable {
   std::unordered_map<std::string, uint32_t> ids_;
 };
 
-// The name spaces of one process: clusters, route configurations, TLS contexts, services that take access logs.
+// The name spaces of one process: clusters, route configurations, TLS contexts, services that take access logs,
+// places of filters that come by ECDS.
 struct Ids {
-  IdTable clusters, routes, tls, log_services;
+  IdTable clusters, routes, tls, log_services, extensions;
 };
 
 }  // namespace pinnace::model

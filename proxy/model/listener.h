@@ -54,11 +54,13 @@ struct ListenerPredicate {
   }
 };
 
-enum class ListenerFilterKind : uint8_t { kOriginalDst, kTlsInspector, kHttpInspector, kProxyProtocol };
+enum class ListenerFilterKind : uint8_t { kOriginalDst, kOriginalSrc, kTlsInspector, kHttpInspector, kProxyProtocol };
 
 struct ListenerFilterConfig {
   ListenerFilterKind kind;
   std::optional<ListenerPredicate> disabled = std::nullopt;
+  uint32_t mark = 0;             // original_src
+  bool bind_port = false;        // likewise: the client's port too
   bool header_optional = false;  // proxy_protocol: allow_requests_without_proxy_protocol
 };
 

@@ -144,7 +144,8 @@ struct Route {
   std::optional<RedirectAction> redirect;
   std::optional<DirectResponse> direct;
   HeaderMutations request_headers, response_headers;
-  std::string decorator;
+  std::string decorator;  // decorator.operation
+  bool decorator_propagates = true;
   std::string istio_config;  // metadata.istio.config: the resource this came from
   const VirtualHost* virtual_host = nullptr;
 };

@@ -15,6 +15,10 @@ namespace pinnace::tls {
 class Context;
 }
 
+namespace pinnace::filter {
+class HttpFilterConfig;
+}
+
 namespace pinnace::model {
 
 struct Update {
@@ -30,6 +34,10 @@ struct Update {
     uint32_t id;
     RouteConfigPtr config;  // nullptr: removed
   };
+  struct ExtensionChange {
+    uint32_t id;
+    std::shared_ptr<const filter::HttpFilterConfig> config;  // nullptr: removed
+  };
   struct ListenerChange {
     ListenerPtr listener;
     std::shared_ptr<net::SocketSet> sockets;  // nullptr: not bound (bind_to_port false)
@@ -40,12 +48,13 @@ struct Update {
   std::vector<ClusterPtr> clusters;
   std::vector<EndpointChange> endpoints;
   std::vector<RouteChange> routes;
+  std::vector<ExtensionChange> extensions;
   std::vector<ListenerChange> listeners;
   std::vector<std::string> removed_listeners;
   std::vector<uint32_t> removed_clusters;
 
   bool empty() const {
-    return tls.empty() && clusters.empty() && endpoints.empty() && routes.empty() && listeners.empty() &&
+    return tls.empty() && clusters.empty() && endpoints.empty() && routes.empty() && extensions.empty() && listeners.empty() &&
            removed_listeners.empty() && removed_clusters.empty();
   }
 };

@@ -21,7 +21,7 @@ Connection::Connection(EventLoop& loop, int fd, const Address& local, const Addr
       loop.timers(), [](void* self) { static_cast<Connection*>(self)->on_timer(); }, this);
 }
 
-std::unique_ptr<Connection> Connection::connect(EventLoop& loop, const Address& remote, const Address& source,
+std::unique_ptr<Connection> Connection::connect(EventLoop& loop, const Address& remote, const Source& source,
                                                 uint64_t timeout_ms) {
   auto connection = std::make_unique<Connection>(loop, -1, Address(), remote);
   connection->state_ = State::kConnecting;

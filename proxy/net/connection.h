@@ -11,6 +11,7 @@
 #include "proxy/base/address.h"
 #include "proxy/base/event_loop.h"
 #include "proxy/net/prologue.h"
+#include "proxy/net/socket.h"
 #include "proxy/net/transport.h"
 
 namespace pinnace::net {
@@ -50,9 +51,9 @@ class Connection final : public base::EventHandler, public base::Deferred {
 
   // Takes over an accepted socket. on_ready() comes after start().
   Connection(base::EventLoop& loop, int fd, const base::Address& local, const base::Address& remote);
-  // Starts to connect; `source` may be empty. on_ready() or on_close() comes later, never from here.
-  static std::unique_ptr<Connection> connect(base::EventLoop& loop, const base::Address& remote,
-                                             const base::Address& source, uint64_t timeout_ms);
+  // Starts to connect. on_ready() or on_close() comes later, never from here.
+  static std::unique_ptr<Connection> connect(base::EventLoop& loop, const base::Address& remote, const Source& source,
+                                             uint64_t timeout_ms);
   ~Connection() override;
 
   // REQUIRES: before start() (accepted) or in the turn of connect().

@@ -63,7 +63,7 @@ int accept(int fd, Address& remote) {
   return accepted;
 }
 
-int start_connect(const Address& remote, const Address& source, int& failure) {
+int start_connect(const Address& remote, const Source& source, int& failure) {
   int fd = socket(remote.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
     failure = errno;
@@ -71,9 +71,14 @@ int start_connect(const Address& remote, const Address& source, int& failure) {
   }
   if (remote.is_ip()) set_no_delay(fd);
   sockaddr_storage storage;
-  if (source.kind() == remote.kind() && source.is_ip()) {
+  if (source.mark != 0) setsockopt(fd, SOL_SOCKET, SO_MARK, &source.mark, sizeof source.mark);
+  if (source.address.kind() == remote.kind() && source.address.is_ip()) {
     set_flag(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT);
-    socklen_t length = source.to_sockaddr(storage);
+    if (source.foreign) {
+      bool v6 = source.address.kind() == Address::Kind::kIpv6;
+      set_flag(fd, v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT);
+    }
+    socklen_t length = source.address.to_sockaddr(storage);
     if (bind(fd, reinterpret_cast<sockaddr*>(&storage), length) != 0) {
       failure = errno;
       close(fd);

@@ -21,8 +21,16 @@ void start_listening(int fd, int backlog);
 void stop_listening(int fd);
 // One connection, or -1 with errno. `remote` is where it came from.
 int accept(int fd, base::Address& remote);
-// A socket that connects to `remote` from `source` (may be empty). -1 with `failure` set to an errno.
-int start_connect(const base::Address& remote, const base::Address& source, int& failure);
+// Where a connection comes from.
+struct Source {
+  base::Address address = {};  // kNone: the system chooses
+  bool foreign = false;        // another host's address (IP_TRANSPARENT, for TPROXY)
+  uint32_t mark = 0;           // SO_MARK
+  friend bool operator==(const Source&, const Source&) = default;
+};
+
+// A socket that connects to `remote` from `source`. -1 with `failure` set to an errno.
+int start_connect(const base::Address& remote, const Source& source, int& failure);
 int socket_error(int fd);
 base::Address socket_name(int fd);
 // Where iptables REDIRECT took the connection from; false when it was not redirected. SO_ORIGINAL_DST.

@@ -22,8 +22,9 @@ std::vector<std::string> split(std::string_view list) {
 
 std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const DialOptions& options) {
   const model::ClusterConfig& config = *cluster.config();
-  auto connection =
-      net::Connection::connect(cluster.loop(), host.endpoint->address, config.bind_address, config.connect_timeout_ms);
+  net::Source own{config.bind_address};
+  auto connection = net::Connection::connect(cluster.loop(), host.endpoint->address, options.from ? *options.from : own,
+                                             config.connect_timeout_ms);
   if (config.keepalive && connection->fd() >= 0 && host.endpoint->address.is_ip()) {
     net::set_keepalive(connection->fd(), *config.keepalive);
   }
@@ -40,7 +41,7 @@ std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const 
       client.session_scope = host.endpoint->address.hash();
       if (socket.tls->auto_sni && !options.sni.empty()) client.sni = options.sni;
       client.alpn = split(options.alpn);
-      if (client.alpn.empty() && options.auto_protocol && socket.tls->alpn.empty()) client.alpn = {"h2", "http/1.1"};
+      if (client.alpn.empty() && socket.tls->alpn.empty()) client.alpn = split(options.fallback_alpn);
       if (socket.tls->auto_san_validation) client.expected_dns_san = options.sni;
       connection->set_transport(
           tls::make_client(cluster.loop(), cluster.tls(), std::move(context), socket.tls, client));

@@ -17,7 +17,8 @@ struct DialOptions {
   // The client that the connection is for alone, for the PROXY protocol; nullptr: it is for many, or for us.
   const base::Address* source = nullptr;
   const base::Address* destination = nullptr;
-  bool auto_protocol = false;  // offers h2 and http/1.1 by ALPN where the cluster's TLS names none (auto_config)
+  const net::Source* from = nullptr;    // in the place of the cluster's bind_address
+  std::string_view fallback_alpn = {};  // where neither `alpn` nor the cluster's TLS names any
 };
 
 // Never fails here: failures come by on_close().

@@ -1,11 +1,11 @@
 """A real istiod's pushes are accepted whole, over delta and state-of-the-world ADS, Istio's own filters and all."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
+from support.proxy import PINNACE
 
 CAPTURES = [
     "plain/productpage-v1-0", "plain/reviews-v2-0", "plain/echo-v1-0",
@@ -14,10 +14,9 @@ CAPTURES = [
 ]
 
 
-def replay(istiod, capture, *more):
-    pinnace = os.environ.get("PINNACE_BIN", "build/release/bin/pinnace")
+def replay(istiod, capture, *more, binary=PINNACE):
     run = subprocess.run(
-        [sys.executable, istiod / "replay.py", pinnace, istiod / capture, *more],
+        [sys.executable, istiod / "replay.py", binary, istiod / capture, *more],
         capture_output=True, text=True, timeout=60)
     return json.loads(run.stdout)
 

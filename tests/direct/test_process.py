@@ -250,7 +250,7 @@ def test_admin_resets_counters_only(lab, proxy):
     eventually(lambda: proxy.stat(name) == 2)
     assert proxy.admin("/reset_counters").status == 405
     assert proxy.admin("/reset_counters", "POST").text == "OK\n"
-    assert proxy.stat(name) == 0 and proxy.stat("http.test.downstream_cx_active") == 1
+    assert proxy.stat(name) == 0 and proxy.stat("http.test.downstream_cx_active") >= 1
     client.get("/")
     eventually(lambda: proxy.stat(name) == 1)
 

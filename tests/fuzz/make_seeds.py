@@ -4,12 +4,14 @@
 A seed is an input that means something, named after what it shows; the others in seeds/ were written by hand or found by
 the fuzzer. ClientHellos are random, so a second run changes them.
 """
+import base64
 import ssl
 import struct
 import sys
 from pathlib import Path
 
 import hpack
+from google.protobuf import any_pb2, struct_pb2
 
 SEEDS = Path(__file__).resolve().parent / "seeds"
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
@@ -71,6 +73,29 @@ def frame(kind, flags=0, stream=0, payload=b""):
 
 def settings(*pairs):
     return frame(SETTINGS, payload=b"".join(struct.pack(">HI", *pair) for pair in pairs))
+
+
+def metadata_exchange():
+    def struct_of(**fields):
+        out = struct_pb2.Struct()
+        out.update(fields)
+        return out
+
+    def preamble(body, length=None):
+        return struct.pack(">II", 0x3D230467, len(body) if length is None else length) + body
+
+    def told(metadata):
+        packed = any_pb2.Any()
+        packed.Pack(struct_of(**{"x-envoy-peer-metadata-id": "sidecar~1", "x-envoy-peer-metadata": metadata}))
+        return packed.SerializeToString(deterministic=True)
+
+    peer = {"NAME": "cart-1", "NAMESPACE": "buyers", "WORKLOAD_NAME": "cart", "CLUSTER_ID": "k", "OWNER": "kubernetes://apis/apps/v1/namespaces/b/deployments/cart",
+            "LABELS": {"app": "cart", "version": "v1", "service.istio.io/canonical-name": "cart"}}
+    words = struct_of(**peer).SerializeToString(deterministic=True)
+    return {"peer_and_bytes": preamble(told(peer)) + b"hello", "peer": preamble(told(peer)), "nobody": preamble(told({})), "empty": preamble(b""),
+            "no_struct": preamble(b"\x0a\x03abc"), "too_long": preamble(b"", 1 << 20), "other_protocol": b"GET / HTTP/1.1\r\n", "half_a_magic": b"\x3d\x23\x04x",
+            "header": base64.b64encode(words), "header_of_nothing": b"====", "endpoint": b"cart;buyers;cart;v1;k",
+            "control_characters": preamble(told({"WORKLOAD_NAME": "a\n\x7f" + "b" * 300}))}
 
 
 def h2_server():
@@ -142,7 +167,7 @@ def h2_client():
 
 
 def main():
-    for target in (tls_inspector, proxy_protocol, h2_server, h2_client):
+    for target in (tls_inspector, proxy_protocol, metadata_exchange, h2_server, h2_client):
         folder = SEEDS / target.__name__
         folder.mkdir(parents=True, exist_ok=True)
         for name, seed in target().items():

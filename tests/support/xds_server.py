@@ -12,11 +12,17 @@ from concurrent import futures
 
 import grpc
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2  # noqa: F401
+from envoy.extensions.compression.gzip.compressor.v3 import gzip_pb2  # noqa: F401
+from envoy.extensions.filters.http.compressor.v3 import compressor_pb2  # noqa: F401
+from envoy.extensions.filters.http.cors.v3 import cors_pb2  # noqa: F401
+from envoy.extensions.filters.http.grpc_web.v3 import grpc_web_pb2  # noqa: F401
 from envoy.extensions.filters.http.lua.v3 import lua_pb2  # noqa: F401
+from envoy.extensions.filters.http.wasm.v3 import wasm_pb2  # noqa: F401
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2  # noqa: F401
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2  # noqa: F401
@@ -33,7 +39,8 @@ from google.protobuf import any_pb2, json_format
 from .wait import eventually, free_port
 
 TYPES = {"cluster": cluster_pb2.Cluster, "endpoints": endpoint_pb2.ClusterLoadAssignment, "listener": listener_pb2.Listener,
-         "route": route_pb2.RouteConfiguration, "secret": secret_pb2.Secret, "runtime": rtds_pb2.Runtime}
+         "route": route_pb2.RouteConfiguration, "secret": secret_pb2.Secret, "runtime": rtds_pb2.Runtime,
+         "extension": extension_pb2.TypedExtensionConfig}
 URLS = {kind: "type.googleapis.com/" + cls.DESCRIPTOR.full_name for kind, cls in TYPES.items()}
 KINDS = {url: kind for kind, url in URLS.items()}
 WILDCARD = ("cluster", "listener")
@@ -268,11 +275,11 @@ class ScriptedServer(AdsServer):
     """An AdsServer that serves every type over a service of its own too, says whatever a test puts into its mouth, may say no,
     and keeps all requests of all streams.
 
-    versionless: resources have no version, as istiod's.
+    versionless: resources have no version, as istiod's. silent: kinds that are never answered.
     """
 
-    def __init__(self, versionless=False, **options):
-        self.versionless, self.requests, self.calls, self.refusal = versionless, [], [], None
+    def __init__(self, versionless=False, silent=(), **options):
+        self.versionless, self.silent, self.requests, self.calls, self.refusal = versionless, silent, [], [], None
         super().__init__(**options)
 
     def start(self):
@@ -301,7 +308,12 @@ class ScriptedServer(AdsServer):
             return item(stream)
         with self.lock:
             self.requests.append((stream, item))
-        return super()._receive(stream, item)
+        return [] if KINDS.get(item.type_url) in self.silent else super()._receive(stream, item)
+
+    def _pending(self, stream, kind):
+        watch = stream.types[kind]
+        current = {n: v for n, (v, _) in self.resources[kind].items() if watch.wildcard or n in watch.names}
+        return watch.sent != current and bool(stream.delta or current or watch.wildcard)
 
     def _delta(self, stream, kind, force=False):
         out = super()._delta(stream, kind, force)
@@ -347,10 +359,11 @@ class ScriptedServer(AdsServer):
             return [r for s, r in self.requests if r.type_url == URLS[kind] and stream in (None, s)]
 
     def check_requests(self):
-        """What istiod relies on: no answer and change of subscription in one message, the node in the first message of a stream only."""
+        """What istiod relies on: no answer and change of subscription in one message, the node in the first message of a
+        stream only, a NACK with the version that is in force."""
         with self.lock:
             requests = list(self.requests)
-        started, last = set(), {}
+        started, last, accepted = set(), {}, {}
         for stream, request in requests:
             assert request.HasField("node") == (stream not in started), f"node: {request}"
             started.add(stream)
@@ -362,3 +375,8 @@ class ScriptedServer(AdsServer):
             if request.response_nonce != nonce and names is not None:
                 assert names == set(request.resource_names), f"an answer and a change of subscription in one message: {request}"
             last[stream, request.type_url] = (request.response_nonce, set(request.resource_names))
+            if request.HasField("error_detail"):
+                in_force = accepted.get((stream, request.type_url), request.version_info)
+                assert request.version_info == in_force, f"a NACK must tell the version in force, {in_force}: {request}"
+            else:
+                accepted[stream, request.type_url] = request.version_info

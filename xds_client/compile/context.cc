@@ -4,14 +4,28 @@
 
 #include <algorithm>
 
+#include "tls/context.h"
 #include "xds_client/compile/struct.h"
 
 namespace pinnace::compile {
 
-uint32_t TlsRegistry::intern(const model::TlsContextSpec& spec) {
-  for (uint32_t id = 0; id < specs_.size(); id++) {
-    if (*specs_[id] == spec) return id;
+Result<uint32_t> TlsRegistry::intern(const model::TlsContextSpec& spec) {
+  {
+    std::lock_guard lock(mutex_);
+    for (uint32_t id = 0; id < specs_.size(); id++) {
+      if (*specs_[id] == spec) return id;
+    }
   }
+  // Tried before it is accepted: what serves now must not give way to what cannot.
+  if (spec.certificate_secrets.empty() && !spec.validation_secret) {
+    tls::ResolvedSecrets inline_ones;
+    inline_ones.certificates = spec.certificates;
+    inline_ones.has_validation = spec.validation.has_value();
+    if (spec.validation) inline_ones.validation = *spec.validation;
+    auto made = tls::Context::make(spec, inline_ones);
+    if (!made) return made.error();
+  }
+  std::lock_guard lock(mutex_);  // the compile thread is the only one that adds
   specs_.push_back(std::make_unique<model::TlsContextSpec>(spec));
   return static_cast<uint32_t>(specs_.size() - 1);
 }

@@ -7,6 +7,8 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,14 +24,22 @@
 
 namespace pinnace::compile {
 
-// The TLS contexts that compiled resources refer to. Equal specifications share a context.
+// The TLS contexts that compiled resources refer to. Equal specifications share a context. THREAD: any.
 class TlsRegistry {
  public:
-  uint32_t intern(const model::TlsContextSpec& spec);
-  const model::TlsContextSpec& spec(uint32_t id) const { return *specs_[id]; }
-  uint32_t size() const { return static_cast<uint32_t>(specs_.size()); }
+  // ERRORS: what is inline in it makes no context.
+  Result<uint32_t> intern(const model::TlsContextSpec& spec);
+  const model::TlsContextSpec& spec(uint32_t id) const {
+    std::lock_guard lock(mutex_);
+    return *specs_[id];
+  }
+  uint32_t size() const {
+    std::lock_guard lock(mutex_);
+    return static_cast<uint32_t>(specs_.size());
+  }
 
  private:
+  mutable std::mutex mutex_;
   std::vector<std::unique_ptr<model::TlsContextSpec>> specs_;
 };
 
@@ -43,6 +53,8 @@ struct Context {
   std::string stat_prefix = {};
   // Of the listener whose filters are being compiled.
   model::TrafficDirection direction = model::TrafficDirection::kUnspecified;
+  // The clusters there are, for validate_clusters; nullptr: nobody asks.
+  std::shared_ptr<const std::set<std::string>> clusters = nullptr;
   // This proxy, as it tells istiod.
   envoy::config::core::v3::Node node = {};
 };

@@ -115,6 +115,7 @@ Result<model::Route> route(const pb::Route& proto, const model::VirtualHost& hos
   out.name = proto.name();
   out.virtual_host = &host;
   out.decorator = proto.decorator().operation();
+  out.decorator_propagates = !proto.decorator().has_propagate() || proto.decorator().propagate().value();
   out.istio_config = istio_config(proto.metadata());
   auto match = route_match(proto.match(), context);
   if (!match) return in("match", match.error());
@@ -228,6 +229,16 @@ Result<model::RouteConfigPtr> route_config(const pb::RouteConfiguration& proto, 
       auto retry = retry_policy(host_proto.retry_policy());
       if (!retry) return in(place + ".retry_policy", retry.error());
       host->retry = std::move(*retry);
+    }
+    if (proto.validate_clusters().value() && context.clusters) {
+      for (const auto& each : host_proto.routes()) {
+        auto there = [&](const std::string& name) { return name.empty() || context.clusters->contains(name); };
+        std::string unknown = there(each.route().cluster()) ? "" : each.route().cluster();
+        for (const auto& weighted : each.route().weighted_clusters().clusters()) {
+          if (!there(weighted.name())) unknown = weighted.name();
+        }
+        if (!unknown.empty()) return error(place + ".routes: unknown cluster '" + unknown + "' (validate_clusters)");
+      }
     }
     host->routes.reserve(static_cast<size_t>(host_proto.routes_size()));
     for (int i = 0; i < host_proto.routes_size(); i++) {

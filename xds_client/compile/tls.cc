@@ -170,7 +170,9 @@ Result<std::optional<model::DownstreamTls>> downstream_transport(const core::Tra
   if (spec.certificates.empty() && spec.certificate_secrets.empty()) {
     return error("transport_socket.common_tls_context: a server needs a certificate");
   }
-  return std::optional(model::DownstreamTls{context.tls.intern(spec), false});
+  auto id = context.tls.intern(spec);
+  if (!id) return in("transport_socket.common_tls_context", id.error());
+  return std::optional(model::DownstreamTls{*id, false});
 }
 
 Result<std::shared_ptr<const model::UpstreamTls>> upstream_transport(const core::TransportSocket& proto,
@@ -189,7 +191,9 @@ Result<std::shared_ptr<const model::UpstreamTls>> upstream_transport(const core:
   auto compiled = std::make_shared<model::UpstreamTls>();
   auto done = common(upstream.common_tls_context(), spec, compiled->sans, compiled->alpn);
   if (!done) return in("transport_socket.common_tls_context", done.error());
-  compiled->context_id = context.tls.intern(spec);
+  auto id = context.tls.intern(spec);
+  if (!id) return in("transport_socket.common_tls_context", id.error());
+  compiled->context_id = *id;
   compiled->sni = upstream.sni();
   compiled->auto_sni = upstream.auto_host_sni();
   compiled->auto_san_validation = upstream.auto_sni_san_validation();

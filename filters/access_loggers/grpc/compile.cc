@@ -14,7 +14,9 @@ using compile::in;
 
 Result<bool> common(const pb::CommonGrpcAccessLogConfig& proto, Settings& out, compile::Context& context) {
   auto known = compile::only_fields(
-      proto, {"log_name", "grpc_service", "transport_api_version", "buffer_flush_interval", "buffer_size_bytes"});
+      proto, {"log_name", "grpc_service", "transport_api_version", "buffer_flush_interval", "buffer_size_bytes",
+              // ENVOY: objects that no filter has left are absent; pinnace has none.
+              "filter_state_objects_to_log"});
   if (!known) return known.error();
   auto cluster = compile::grpc_cluster(proto.grpc_service());
   if (!cluster) return in("grpc_service", cluster.error());
@@ -50,11 +52,13 @@ Result<std::shared_ptr<const access_log::Logger>> compile(const google::protobuf
   pb::TcpGrpcAccessLogConfig tcp;
   Result<bool> done = true;
   if (any.UnpackTo(&http)) {
-    auto known = compile::only_fields(
-        http, {"common_config", "additional_request_headers_to_log", "additional_response_headers_to_log"});
+    auto known =
+        compile::only_fields(http, {"common_config", "additional_request_headers_to_log",
+                                    "additional_response_headers_to_log", "additional_response_trailers_to_log"});
     if (!known) return known.error();
     lower_names(http.additional_request_headers_to_log(), settings->additional.request);
     lower_names(http.additional_response_headers_to_log(), settings->additional.response);
+    lower_names(http.additional_response_trailers_to_log(), settings->additional.trailers);
     done = common(http.common_config(), *settings, context);
   } else {
     any.UnpackTo(&tcp);

@@ -1,5 +1,6 @@
 #include "filters/access_loggers/grpc/entry.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace pinnace::filters::grpc_access_log {
@@ -60,6 +61,7 @@ void set_flags(const http::StreamInfo& info, pb::ResponseFlags& to) {
       {http::Flag::kUpstreamProtocolError, &pb::ResponseFlags::set_upstream_protocol_error},
       {http::Flag::kMaxStreamDuration, &pb::ResponseFlags::set_upstream_max_stream_duration_reached},
       {http::Flag::kOverloadManager, &pb::ResponseFlags::set_overload_manager},
+      {http::Flag::kNoFilterConfigFound, &pb::ResponseFlags::set_no_filter_config_found},
       {http::Flag::kDownstreamRemoteReset, &pb::ResponseFlags::set_downstream_remote_reset},
   };
   static_assert(std::size(kFlags) == static_cast<size_t>(http::Flag::kCount));
@@ -101,7 +103,9 @@ void fill_common(const Entry& entry, pb::AccessLogCommon& out) {
   }
   out.set_upstream_cluster(std::string(info.cluster_name));
   out.set_route_name(std::string(info.route_name));
-  out.set_upstream_transport_failure_reason(std::string(info.upstream_failure));
+  std::string failure(info.upstream_failure);
+  if (failure.starts_with("delayed_connect_error")) std::replace(failure.begin(), failure.end(), '_', ' ');
+  out.set_upstream_transport_failure_reason(failure);
   out.set_upstream_request_attempt_count(info.attempts);
   out.set_connection_termination_details(std::string(info.termination_details));
   if (info.flags != 0) set_flags(info, *out.mutable_response_flags());
@@ -114,10 +118,24 @@ envoy::config::core::v3::RequestMethod method_of(std::string_view text) {
              : envoy::config::core::v3::METHOD_UNSPECIFIED;
 }
 
+// Pseudo-headers are no fields here.
+std::string_view pseudo(const http::RequestHead& head, std::string_view name) {
+  if (name == ":method") return head.method;
+  if (name == ":path") return head.path;
+  if (name == ":authority" || name == "host") return head.authority;
+  if (name == ":scheme") return head.scheme;
+  return {};
+}
+
+// All fields of a name as one value.
 template <class Map>
 void add_headers(const std::vector<std::string>& names, const http::HeaderMap& from, Map& to) {
   for (const auto& name : names) {
-    if (const http::Header* field = from.find(name)) to[name] = std::string(field->value);
+    for (const http::Header& field : from) {
+      if (field.name != name) continue;
+      auto [at, fresh] = to.insert({name, std::string(field.value)});
+      if (!fresh) at->second += "," + std::string(field.value);
+    }
   }
 }
 
@@ -133,11 +151,19 @@ void fill_request(const http::RequestHead& head, const http::StreamInfo& info,
   out.set_forwarded_for(text(HeaderId::kForwardedFor));
   out.set_request_id(text(HeaderId::kRequestId));
   if (const auto* path = head.headers.find("x-envoy-original-path")) out.set_original_path(std::string(path->value));
-  uint64_t bytes = head.method.size() + head.scheme.size() + head.authority.size() + head.path.size();
-  bytes += std::string_view(":method:scheme:authority:path").size();
+  uint64_t bytes = 0;
+  for (std::string_view name : {":method", ":scheme", ":authority", ":path"}) {
+    std::string_view value = pseudo(head, name);
+    if (!value.empty()) bytes += name.size() + value.size();
+  }
   for (const auto& field : head.headers) bytes += field.name.size() + field.value.size();
   out.set_request_headers_bytes(bytes);
   out.set_request_body_bytes(info.bytes_received);
+  for (const auto& name : additional) {
+    if (std::string_view value = pseudo(head, name); !value.empty()) {
+      (*out.mutable_request_headers())[name] = std::string(value);
+    }
+  }
   add_headers(additional, head.headers, *out.mutable_request_headers());
 }
 
@@ -150,6 +176,9 @@ void fill_response(const http::ResponseHead* head, const http::StreamInfo& info,
   uint64_t bytes = std::string_view(":status200").size();
   for (const auto& field : head->headers) bytes += field.name.size() + field.value.size();
   out.set_response_headers_bytes(bytes);
+  if (std::find(additional.begin(), additional.end(), ":status") != additional.end()) {
+    (*out.mutable_response_headers())[":status"] = std::to_string(head->status);
+  }
   add_headers(additional, head->headers, *out.mutable_response_headers());
 }
 
@@ -167,6 +196,8 @@ void fill(const Entry& entry, const AdditionalHeaders& additional, pb::HTTPAcces
     out.mutable_common_properties()->set_stream_id(out.request().request_id());
   }
   fill_response(entry.response, info, additional.response, *out.mutable_response());
+  if (entry.trailers)
+    add_headers(additional.trailers, *entry.trailers, *out.mutable_response()->mutable_response_trailers());
 }
 
 void fill(const Entry& entry, pb::TCPAccessLogEntry& out) {

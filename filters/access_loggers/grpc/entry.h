@@ -11,7 +11,7 @@ namespace pinnace::filters::grpc_access_log {
 
 // Headers that an entry carries besides those it has fields for: HttpGrpcAccessLogConfig.additional_*_to_log.
 struct AdditionalHeaders {
-  std::vector<std::string> request, response;  // lower case
+  std::vector<std::string> request, response, trailers;  // lower case
 };
 
 void fill(const access_log::Entry& entry, const AdditionalHeaders& additional,

@@ -52,9 +52,8 @@ filter::Next Router::on_request(bool end_stream) {
   if (retry_) retries_left_ = retry_->num_retries;
   tunnel_ = stream_.request().wants_tunnel();
   idempotent_ = !tunnel_ && is_idempotent(stream_.request().method);
-  set_timeouts();
-  uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
-  finalize_request(stream_, settings_, expected);
+  uint64_t expected_ms = set_timeouts();
+  finalize_request(stream_, settings_, expected_ms);
   if (end_stream && timeout_ms_ > 0) timeout_.arm(timeout_ms_);
   attempt();
   return filter::Next::kContinue;
@@ -78,7 +77,7 @@ bool Router::choose_cluster() {
   return true;
 }
 
-void Router::set_timeouts() {
+uint64_t Router::set_timeouts() {
   http::HeaderMap& headers = stream_.request().headers;
   uint64_t route_limit = action_->timeout_ms;
   bool grpc = action_->max_grpc_timeout_ms && http::is_grpc_type(headers.get(HeaderId::kContentType));
@@ -93,11 +92,22 @@ void Router::set_timeouts() {
   headers.remove(HeaderId::kEnvoyUpstreamTimeout);
   headers.remove(HeaderId::kEnvoyPerTryTimeout);
   if (timeout_ms_ > 0 && per_try_ms_ >= timeout_ms_) per_try_ms_ = 0;
+  const uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
   if (tunnel_) timeout_ms_ = per_try_ms_ = 0;  // a tunnel lasts as long as its ends want
-  uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
-  if (grpc && expected > 0) {
-    headers.set(HeaderId::kGrpcTimeout, http::grpc_timeout_text(expected, stream_.arena().take_chars(24)));
+  uint64_t told = expected;  // in grpc-timeout
+  // ENVOY: max_stream_duration's word on it is enforced there, and told in the same way.
+  if (!grpc && action_->grpc_timeout_header_max_ms && http::is_grpc_type(headers.get(HeaderId::kContentType))) {
+    auto said = http::grpc_timeout_ms(headers.get(HeaderId::kGrpcTimeout));
+    uint64_t most = *action_->grpc_timeout_header_max_ms;
+    if (said && *said > 0) {
+      grpc = true;
+      told = most > 0 ? std::min(most, *said) : *said;
+    }
   }
+  if (grpc && told > 0) {
+    headers.set(HeaderId::kGrpcTimeout, http::grpc_timeout_text(told, stream_.arena().take_chars(24)));
+  }
+  return expected;
 }
 
 // One try: a host, then a stream on a connection to it.
@@ -158,6 +168,7 @@ upstream::PoolKey Router::pool_key() const {
     case model::UpstreamProtocol::kUseDownstream:
       key.protocol = stream_.request().protocol == http::Protocol::kHttp2 ? PoolProtocol::kHttp2 : PoolProtocol::kHttp1;
   }
+  if (stream_.source().address.is_ip()) key.source = stream_.source();
   if (action_->terminate_connect && stream_.request().method == "CONNECT") key.protocol = PoolProtocol::kTcp;
   const auto& socket = cluster_config_->sockets[host_->endpoint->socket];
   if (!socket.tls) return key;

@@ -54,7 +54,8 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   void on_pool_failure(http::ResetReason reason, std::string_view detail) override;
 
   bool choose_cluster();
-  void set_timeouts();
+  // Returns what the upstream is told of them (x-envoy-expected-rq-timeout-ms); 0: nothing.
+  uint64_t set_timeouts();
   void attempt();
   void send_body();
   bool may_retry() const;

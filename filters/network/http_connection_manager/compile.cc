@@ -1,10 +1,13 @@
 #include "filters/network/http_connection_manager/compile.h"
 
+#include <algorithm>
+
 #include "envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.pb.h"
 #include "envoy/extensions/request_id/uuid/v3/uuid.pb.h"
+#include "filters/access_loggers/compile.h"
+#include "filters/http/discovered/discovered.h"
 #include "filters/http/router/router.h"
 #include "filters/network/http_connection_manager/config.h"
-#include "filters/access_loggers/compile.h"
 #include "filters/registry.h"
 #include "xds_client/compile/common.h"
 #include "xds_client/compile/config_source.h"
@@ -56,9 +59,42 @@ Result<bool> routes(const Hcm& proto, Settings& out, compile::Context& context) 
   if (!proto.has_rds()) return error("route_specifier: only rds and route_config are supported");
   auto source = compile::config_source(proto.rds().config_source());
   if (!source) return in("rds.config_source", source.error());
-  out.rds = {std::move(*source), proto.rds().route_config_name()};
-  if (out.rds.name.empty()) return error("rds.route_config_name: empty");
-  out.rds_id = context.ids.routes.id(out.rds.name);
+  out.rds.resource = {std::move(*source), proto.rds().route_config_name()};
+  out.rds.fetch_timeout_ms = compile::fetch_timeout_ms(proto.rds().config_source());
+  const std::string& name = out.rds.resource.name;
+  if (name.empty()) return error("rds.route_config_name: empty");
+  out.rds_id = context.ids.routes.id(name);
+  return true;
+}
+
+Result<bool> discovered_filter(const std::string& name, const envoy::config::core::v3::ExtensionConfigSource& proto,
+                               Settings& out, compile::Context& context) {
+  model::ExtensionPlace place;
+  auto source = compile::config_source(proto.config_source());
+  if (!source) return in("config_source", source.error());
+  place.resource = {std::move(*source), name};
+  bool any = false;
+  for (const auto& url : proto.type_urls()) {
+    std::string type = url.substr(url.rfind('/') + 1);
+    any = any || knows_http_filter(type);
+    place.types.insert(std::move(type));
+  }
+  if (!any) return error("type_urls: no filter of these types is supported by pinnace");
+  std::shared_ptr<const filter::HttpFilterConfig> otherwise;
+  if (proto.has_default_config()) {
+    auto compiled = compile_http_filter(name, proto.default_config(), context);
+    if (!compiled) return in("default_config", compiled.error());
+    otherwise = *compiled ? std::move(*compiled) : discovered::nothing();
+  }
+  place.waits = !(proto.apply_default_config_without_warming() && otherwise);
+  place.fetch_timeout_ms = compile::fetch_timeout_ms(proto.config_source());
+  place.stat_prefix = context.stat_prefix;
+  place.direction = context.direction;
+  std::string key = place.stat_prefix + "\n" + std::to_string(static_cast<int>(place.direction));
+  for (const auto& type : place.types) key += "\n" + type;
+  place.id = context.ids.extensions.id(name + "\n" + key);
+  out.filters.push_back(std::make_shared<discovered::DiscoveredConfig>(place.id, std::move(otherwise)));
+  out.places.push_back(std::move(place));
   return true;
 }
 
@@ -66,6 +102,12 @@ Result<bool> filters(const Hcm& proto, Settings& out, compile::Context& context)
   bool ends_with_router = false;
   for (const auto& filter : proto.http_filters()) {
     if (filter.disabled()) return error("http_filters[" + filter.name() + "].disabled: not supported yet");
+    if (filter.has_config_discovery()) {
+      auto discovered = discovered_filter(filter.name(), filter.config_discovery(), out, context);
+      if (!discovered) return in("http_filters[" + filter.name() + "].config_discovery", discovered.error());
+      ends_with_router = false;
+      continue;
+    }
     if (!filter.has_typed_config()) return error("http_filters[" + filter.name() + "]: no typed_config");
     auto compiled = compile_http_filter(filter.name(), filter.typed_config(), context);
     if (!compiled) {
@@ -117,6 +159,14 @@ void runtime_limits(Settings& out, const compile::Context& context) {
   auto number = [&](const char* key, uint64_t otherwise) { return context.runtime.number(key).value_or(otherwise); };
   out.premature_resets = number("overload.premature_reset_total_stream_count", out.premature_resets);
   out.premature_reset_s = number("overload.premature_reset_min_stream_lifetime_seconds", out.premature_reset_s);
+}
+
+using Uuid = envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
+
+bool trace_sampling_of(const Hcm& proto) {
+  Uuid uuid;
+  if (!proto.request_id_extension().typed_config().UnpackTo(&uuid)) return true;
+  return !uuid.has_use_request_id_for_trace_sampling() || uuid.use_request_id_for_trace_sampling().value();
 }
 
 HcmStats make_stats(const std::string& stat_prefix, stats::Store& store) {
@@ -230,6 +280,16 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
     case Hcm::PASS_THROUGH: settings.server_header = ServerHeader::kPassThrough; break;
     default: settings.server_header = ServerHeader::kOverwrite;
   }
+  settings.tracing = proto.has_tracing();
+  settings.marks_request_id = settings.tracing && trace_sampling_of(proto);
+  auto sampling = [](bool given, const envoy::type::v3::Percent& percent) {
+    return given ? static_cast<uint32_t>(std::clamp(percent.value(), 0.0, 100.0) * 100) : 10000;
+  };
+  const auto& tracing = proto.tracing();
+  settings.client_sampling = sampling(tracing.has_client_sampling(), tracing.client_sampling());
+  settings.random_sampling = sampling(tracing.has_random_sampling(), tracing.random_sampling());
+  settings.overall_sampling = sampling(tracing.has_overall_sampling(), tracing.overall_sampling());
+  settings.egress = context.direction == model::TrafficDirection::kOutbound;
   settings.use_remote_address = proto.use_remote_address().value();
   settings.xff_trusted_hops = proto.xff_num_trusted_hops();
   settings.skip_xff_append = proto.skip_xff_append();
@@ -251,7 +311,6 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
     default: settings.path.escaped_slashes = http::EscapedSlashes::kKeep;
   }
   if (proto.has_request_id_extension()) {
-    using Uuid = envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
     if (!proto.request_id_extension().typed_config().Is<Uuid>())
       return error("request_id_extension: not supported by pinnace");
   }

@@ -44,9 +44,10 @@ struct Settings {
 
   model::RouteConfigPtr inline_routes;  // route_config
   uint32_t rds_id = model::kNoId;       // rds.route_config_name
-  model::ResourceRef rds;
+  model::RouteRef rds;
 
   std::vector<std::shared_ptr<const filter::HttpFilterConfig>> filters;
+  std::vector<model::ExtensionPlace> places;  // of those that come by ECDS
   access_log::Loggers access_logs;
 
   std::string server_name = "envoy";
@@ -56,6 +57,12 @@ struct Settings {
   bool skip_xff_append = false;
   bool append_forwarded_port = false;
   std::string via;
+  bool tracing = false;  // it is configured, with or without a provider
+  bool egress = false;   // of a listener with traffic_direction OUTBOUND
+  // tracing with use_request_id_for_trace_sampling: the digit of x-request-id that says why a request is traced. Of
+  // 10,000.
+  bool marks_request_id = false;
+  uint32_t client_sampling = 10000, random_sampling = 10000, overall_sampling = 10000;
   bool generate_request_id = true;
   bool preserve_external_request_id = false;
   bool respond_with_request_id = false;
@@ -89,8 +96,11 @@ class HcmConfig final : public filter::NetworkFilterConfig {
     bytes_ = {settings_.stats.cx_rx_bytes, settings_.stats.cx_tx_bytes};
   }
   std::unique_ptr<filter::Session> create(filter::WorkerContext& worker, filter::Accepted&& accepted) const override;
-  void route_dependencies(std::vector<model::ResourceRef>& out) const override {
-    if (!settings_.rds.name.empty()) out.push_back(settings_.rds);
+  void route_dependencies(std::vector<model::RouteRef>& out) const override {
+    if (!settings_.rds.resource.name.empty()) out.push_back(settings_.rds);
+  }
+  void extension_places(std::vector<model::ExtensionPlace>& out) const override {
+    out.insert(out.end(), settings_.places.begin(), settings_.places.end());
   }
   bool wants_peer_certificate() const override { return settings_.cert_pem; }
   const Settings& settings() const { return settings_; }

@@ -2,6 +2,9 @@
 
 #include <time.h>
 
+#include <charconv>
+#include <cstring>
+
 #include "tls/websocket_accept.h"
 
 namespace pinnace::filters::hcm {
@@ -165,6 +168,30 @@ std::string_view http_date(uint64_t wall_ns) {
   return {text, size};
 }
 
+// ENVOY: with tracing, the 15th digit of a UUID in x-request-id says why its request is traced: 4 not at all, 9
+// sampled, a forced by a service, b by the client.
+void mark_request_id(HeaderMap& headers, const Settings& settings) {
+  constexpr size_t kLength = 36, kDigit = 14;
+  constexpr char kNot = '4', kSampled = '9', kService = 'a', kClient = 'b';
+  std::string_view id = headers.get(HeaderId::kRequestId);
+  uint32_t number = 0;
+  if (id.size() != kLength || std::from_chars(id.data(), id.data() + 8, number, 16).ptr != id.data() + 8) return;
+  char reason = id[kDigit];
+  auto traced = [&] { return reason == kSampled || reason == kService || reason == kClient; };
+  uint32_t share = number % 10000;
+  if (!traced()) {
+    if (share < settings.client_sampling && headers.find("x-client-trace-id")) reason = kClient;
+    else if (headers.has(HeaderId::kEnvoyForceTrace)) reason = kService;
+    else if (share < settings.random_sampling) reason = kSampled;
+  }
+  if (traced() && share >= settings.overall_sampling) reason = kNot;
+  if (reason == id[kDigit]) return;
+  char* copy = headers.arena().take_chars(kLength);
+  std::memcpy(copy, id.data(), kLength);
+  copy[kDigit] = reason;
+  headers.set(HeaderId::kRequestId, {copy, kLength});
+}
+
 }  // namespace
 
 void mutate_request(http::RequestHead& request, const Settings& settings, const net::Connection& downstream,
@@ -211,6 +238,7 @@ void mutate_request(http::RequestHead& request, const Settings& settings, const 
   if (settings.generate_request_id && !headers.has(HeaderId::kRequestId)) {
     headers.add(HeaderId::kRequestId, new_request_id(rng, arena));
   }
+  if (settings.marks_request_id) mark_request_id(headers, settings);
   mutate_client_cert(headers, settings, tls);
   if (!settings.via.empty()) headers.append_to(HeaderId::kVia, ", ", settings.via);
 }

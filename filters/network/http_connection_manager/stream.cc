@@ -57,6 +57,8 @@ Stream::~Stream() {
 const Settings& Stream::settings() const { return session_.settings(); }
 filter::WorkerContext& Stream::worker() { return session_.worker(); }
 const net::Connection& Stream::downstream() { return session_.downstream(); }
+const net::Source& Stream::source() { return session_.accepted().source; }
+
 const base::Address& Stream::destination() { return session_.local(); }
 uint32_t Stream::buffer_limit() { return session_.accepted().listener->buffer_limit; }
 
@@ -225,7 +227,25 @@ bool Stream::answer_without_upstream() {
   return false;
 }
 
+// ENVOY: with tracing, also without a provider, the receiving end is told what the route calls this; it tells the
+// sender its own name for it in the response, unless it was told one.
+void Stream::decorate_request() {
+  bool named = route_ && !route_->decorator.empty() && route_->decorator_propagates;
+  if (settings().egress) {
+    if (named) request_.headers.set(HeaderId::kEnvoyDecoratorOperation, route_->decorator);
+    return;
+  }
+  decorates_response_ = named && request_.headers.get(HeaderId::kEnvoyDecoratorOperation).empty();
+  request_.headers.remove(HeaderId::kEnvoyDecoratorOperation);
+}
+
+void Stream::decorate_response(http::ResponseHead& head) {
+  if (settings().egress) head.headers.remove(HeaderId::kEnvoyDecoratorOperation);
+  else if (decorates_response_) head.headers.set(HeaderId::kEnvoyDecoratorOperation, route_->decorator);
+}
+
 void Stream::start_filters(bool end_stream) {
+  if (settings().tracing) decorate_request();
   const auto& configs = settings().filters;
   filters_ = arena_.take_array<filter::HttpFilter*>(configs.size());
   for (const auto& config : configs) {

@@ -45,6 +45,7 @@ class Stream final : public base::Deferred,
   const model::WeightedCluster* cluster_choice() override { return cluster_choice_; }
   const net::Connection& downstream() override;
   const base::Address& destination() override;
+  const net::Source& source() override;
   uint32_t buffer_limit() override;
   bool request_ended() const override { return request_ended_; }
   void resume() override;
@@ -69,6 +70,8 @@ class Stream final : public base::Deferred,
   // Answers and closes: what the client sent leaves no way to go on.
   void refuse(filter::LocalReply reply);
   void start_filters(bool end_stream);
+  void decorate_request();
+  void decorate_response(http::ResponseHead& head);
   void run_request(size_t from, bool end_stream);
   void pass_request_data(http::Bytes data, bool end_stream);
   void deliver_held();
@@ -112,6 +115,8 @@ class Stream final : public base::Deferred,
   bool needs_tls_ = false;  // virtual_host.require_tls
   bool grpc_ = false;       // the client speaks gRPC, whatever the filters make of its request
   bool counted_upgrade_ = false;
+  bool decorates_response_ = false;
+  const http::HeaderMap* sent_trailers_ = nullptr;
   bool close_connection_ = false;  // after this answer
   bool informed_ = false;          // a 1xx went out
 };

@@ -62,6 +62,7 @@ void Stream::pass_head(size_t from, bool end_stream) {
     http::apply(route_->virtual_host->config->response_headers, head.headers);
   }
   mutate_response(head, settings(), request_, worker().loop.wall_ns());
+  if (settings().tracing) decorate_response(head);
   if (close_connection_) head.headers.add(HeaderId::kConnection, "close");  // the codec's word; h2 leaves it out
   http::ResponseSender* sender = sender_;
   if (end_stream) response_done();
@@ -101,6 +102,7 @@ void Stream::send_response_trailers(http::HeaderMap& trailers) {
   if (ended_) return;
   http::ResponseSender* sender = sender_;
   response_done();
+  sent_trailers_ = &trailers;
   sender->send_trailers(trailers);
   maybe_end();
 }
@@ -123,7 +125,7 @@ void Stream::end() {
     cells.record(stats.rq_time, (info_.end_ns - info_.start_ns) / 1000000);
   }
   for (size_t i = 0; i < filter_count_; i++) filters_[i]->on_log();
-  access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, false};
+  access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, sent_trailers_, false};
   for (const auto& logger : settings().access_logs) logger->log(entry, worker().logs);
   session_.stream_ended(*this);
 }

@@ -1,8 +1,8 @@
 #include "filters/network/tcp_proxy/compile.h"
 
 #include "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.pb.h"
-#include "filters/network/tcp_proxy/tcp_proxy.h"
 #include "filters/access_loggers/compile.h"
+#include "filters/network/tcp_proxy/tcp_proxy.h"
 #include "xds_client/compile/common.h"
 
 namespace pinnace::filters::tcp_proxy {

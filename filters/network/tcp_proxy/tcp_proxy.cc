@@ -97,7 +97,10 @@ void TcpSession::connect() {
   host_->total_connections++;
   worker_.loop.cells().add(stats.cx_total);
   worker_.loop.cells().inc(stats.cx_active);
-  upstream_ = upstream::dial(*cluster, *host_, {.source = &connection().remote_address(), .destination = &local_});
+  upstream_ = upstream::dial(*cluster, *host_,
+                             {.source = &connection().remote_address(),
+                              .destination = &local_,
+                              .from = accepted_.source.address.is_ip() ? &accepted_.source : nullptr});
   upstream_bytes_ = {stats.cx_rx_bytes, stats.cx_tx_bytes};
   upstream_->set_callbacks(upstream_side_);
   upstream_->set_byte_stats(&upstream_bytes_);
@@ -204,7 +207,7 @@ void TcpSession::end(bool reset) {
   info_.end_ns = worker_.loop.now_ns();
   if (upstream_ && host_) give_connection_back();
   for (const auto& observer : observers_) observer->on_end();
-  for (const auto& logger : settings().access_logs) logger->log({info_, nullptr, nullptr, true}, worker_.logs);
+  for (const auto& logger : settings().access_logs) logger->log({info_, nullptr, nullptr, nullptr, true}, worker_.logs);
   if (reset) {
     net::Connection::close(std::move(accepted_.connection), true);
     net::Connection::close(std::move(upstream_), true);

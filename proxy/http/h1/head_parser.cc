@@ -42,12 +42,13 @@ const char* target_fault(std::string_view target) {
 }
 
 // ENVOY: the methods its parser knows; any other is refused, in any other case too.
+constexpr std::string_view kMethods[] = {
+    "GET",    "POST",   "PUT",       "DELETE", "HEAD",     "OPTIONS",   "PATCH",      "CONNECT",    "TRACE",
+    "ACL",    "BIND",   "CHECKOUT",  "COPY",   "LINK",     "LOCK",      "MERGE",      "MKACTIVITY", "MKCALENDAR",
+    "MKCOL",  "MOVE",   "MSEARCH",   "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE",      "REBIND",     "REPORT",
+    "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK",   "UNLOCK",    "UNSUBSCRIBE"};
+
 bool is_method(std::string_view method) {
-  static constexpr std::string_view kMethods[] = {
-      "GET",    "POST",   "PUT",       "DELETE", "HEAD",     "OPTIONS",   "PATCH",      "CONNECT",    "TRACE",
-      "ACL",    "BIND",   "CHECKOUT",  "COPY",   "LINK",     "LOCK",      "MERGE",      "MKACTIVITY", "MKCALENDAR",
-      "MKCOL",  "MOVE",   "MSEARCH",   "NOTIFY", "PROPFIND", "PROPPATCH", "PURGE",      "REBIND",     "REPORT",
-      "SEARCH", "SOURCE", "SUBSCRIBE", "UNBIND", "UNLINK",   "UNLOCK",    "UNSUBSCRIBE"};
   for (std::string_view known : kMethods) {
     if (known == method) return true;
   }
@@ -206,6 +207,27 @@ const char* split_absolute(std::string_view target, RequestHead& out) {
   return out.path[0] == '?' || out.authority.empty() ? "http1.invalid_url" : nullptr;
 }
 
+HeadResult parse_request_line(std::string_view line, std::string_view& method, std::string_view& target, bool& http10) {
+  // UNLIKE ENVOY: exactly one space between the parts and none after them (RFC 9112 3 lets a recipient be lenient).
+  size_t first = line.find(' ');
+  size_t last = line.rfind(' ');
+  if (first == std::string_view::npos) return fail("http1.codec_error");
+  method = line.substr(0, first);
+  if (first == last) {  // ENVOY: a request line without a version is HTTP/0.9
+    bool old = is_method(method) && first + 1 < line.size() && line[first + 1] == '/';
+    return fail(old ? "low_version" : "http1.codec_error", old ? HeadError::kVersion : HeadError::kMalformed);
+  }
+  target = line.substr(first + 1, last - first - 1);
+  if (!is_method(method)) return fail("http1.codec_error");
+  if (const char* fault = target_fault(target)) return fail(fault);
+  switch (parse_version(line.substr(last + 1), http10)) {
+    case Version::kGood: break;
+    case Version::kOther: return fail("low_version", HeadError::kVersion);
+    case Version::kMalformed: return fail("http1.codec_error");
+  }
+  return {};
+}
+
 }  // namespace
 
 size_t find_head_end(std::string_view bytes, size_t& scanned) {
@@ -234,29 +256,31 @@ size_t leading_empty_lines(std::string_view bytes) {
   return at;
 }
 
+bool may_begin_request(std::string_view bytes) {
+  size_t end = bytes.find('\n');
+  if (end != std::string_view::npos) {
+    if (end == 0 || bytes[end - 1] != '\r') return false;
+    std::string_view method, target;
+    bool http10 = false;
+    return parse_request_line(bytes.substr(0, end - 1), method, target, http10).error == HeadError::kNone;
+  }
+  size_t space = bytes.find(' ');
+  if (space != std::string_view::npos) return is_method(bytes.substr(0, space));
+  for (std::string_view known : kMethods) {
+    if (known.starts_with(bytes)) return true;
+  }
+  return false;
+}
+
 HeadResult parse_request(char* head, size_t size, const HeadLimits& limits, RequestHead& out) {
   char* at = head;
   char* end = head + size;
   std::string_view line;
   if (!take_line(at, end, line)) return fail("http1.codec_error");
-  // UNLIKE ENVOY: exactly one space between the parts and none after them (RFC 9112 3 lets a recipient be lenient).
-  size_t first = line.find(' ');
-  size_t last = line.rfind(' ');
-  if (first == std::string_view::npos) return fail("http1.codec_error");
-  out.method = line.substr(0, first);
-  if (first == last) {  // ENVOY: a request line without a version is HTTP/0.9
-    bool old = is_method(out.method) && first + 1 < line.size() && line[first + 1] == '/';
-    return fail(old ? "low_version" : "http1.codec_error", old ? HeadError::kVersion : HeadError::kMalformed);
-  }
-  std::string_view target = line.substr(first + 1, last - first - 1);
+  std::string_view target;
   bool http10 = false;
-  if (!is_method(out.method)) return fail("http1.codec_error");
-  if (const char* fault = target_fault(target)) return fail(fault);
-  switch (parse_version(line.substr(last + 1), http10)) {
-    case Version::kGood: break;
-    case Version::kOther: return fail("low_version", HeadError::kVersion);
-    case Version::kMalformed: return fail("http1.codec_error");
-  }
+  HeadResult begun = parse_request_line(line, out.method, target, http10);
+  if (begun.error != HeadError::kNone) return begun;
   out.protocol = http10 ? Protocol::kHttp10 : Protocol::kHttp11;
 
   Fields fields;

@@ -39,6 +39,9 @@ struct HeadResult {
 // ends a line too here, so that the parser sees it and refuses it. Looks only at what is new since `scanned`.
 size_t find_head_end(std::string_view bytes, size_t& scanned);
 
+// Whether a request may begin with `bytes`, of which more are to come: looks at the request line as far as it is there.
+bool may_begin_request(std::string_view bytes);
+
 // Envoy skips empty lines before a request line (RFC 9112 2.2).
 size_t leading_empty_lines(std::string_view bytes);
 

@@ -77,6 +77,11 @@ bool H1ServerCodec::take_head(Bytes& in) {
   }
   if (partial_.size() > settings_.max_head_bytes) {
     refuse(431, "http1.headers_too_large");
+  } else if (partial_ != "\r" && !may_begin_request(partial_)) {
+    // ENVOY: what cannot become a request is answered at once: its sender may be waiting for another protocol's answer.
+    std::string whole = std::move(partial_);
+    partial_ = {};
+    begin(whole, false);
   } else if (partial_ != "\r") {
     owner_.on_partial_head();
   }

@@ -10,6 +10,21 @@ Host::Host(std::shared_ptr<const model::Endpoint> e) : endpoint(std::move(e)) {}
 
 Host::~Host() = default;
 
+namespace {
+
+// ENVOY: an HTTP pool offers what it speaks.
+std::string_view fallback_alpn(PoolProtocol protocol) {
+  switch (protocol) {
+    case PoolProtocol::kHttp1: return "http/1.1";
+    case PoolProtocol::kHttp2: return "h2";
+    case PoolProtocol::kAuto: return "h2,http/1.1";
+    case PoolProtocol::kTcp: return "";
+  }
+  return "";
+}
+
+}  // namespace
+
 HttpPool::HttpPool(Cluster& cluster, Host& host, const PoolKey& key)
     : loop_(cluster.loop()),
       cluster_(cluster),
@@ -88,9 +103,11 @@ void HttpPool::open_connection() {
   host_.total_connections++;
   loop_.cells().add(config_->stats.cx_total);
   loop_.cells().inc(config_->stats.cx_active);
-  auto* connection = new ClientConnection(
-      *this, dial(cluster_, host_,
-                  {.sni = key_.sni, .alpn = key_.alpn, .auto_protocol = key_.protocol == PoolProtocol::kAuto}));
+  auto* connection = new ClientConnection(*this, dial(cluster_, host_,
+                                                      {.sni = key_.sni,
+                                                       .alpn = key_.alpn,
+                                                       .from = key_.source == net::Source() ? nullptr : &key_.source,
+                                                       .fallback_alpn = fallback_alpn(key_.protocol)}));
   busy_.push_back(*connection);
 }
 

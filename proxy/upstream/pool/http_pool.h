@@ -42,6 +42,7 @@ struct PoolKey {
   PoolProtocol protocol = PoolProtocol::kHttp1;
   std::string_view sni = {};   // only with auto_sni
   std::string_view alpn = {};  // in the place of the cluster's, joined by ","
+  net::Source source = {};     // with an address: in the place of the cluster's
   friend bool operator==(const PoolKey&, const PoolKey&) = default;
 };
 
