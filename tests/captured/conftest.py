@@ -2,10 +2,13 @@
 
 import os
 import pathlib
+import sys
 
 import pytest
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "tests"))
+sys.dont_write_bytecode = True
 
 
 @pytest.fixture(scope="session")

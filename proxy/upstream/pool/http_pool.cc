@@ -32,7 +32,7 @@ HttpPool::HttpPool(Cluster& cluster, Host& host, const PoolKey& key)
       host_(host),
       sni_(key.sni),
       alpn_(key.alpn),
-      key_{key.protocol, sni_, alpn_},
+      key_{key.protocol, sni_, alpn_, key.source},
       multiplexed_(key_.protocol == PoolProtocol::kHttp2) {
   if (multiplexed_ || key_.protocol == PoolProtocol::kAuto) h2_stats_ = cluster.http2_stats();
   h1_.max_head_bytes = config_->max_response_head_bytes;
