@@ -146,18 +146,14 @@ void Configuration::update_wishes() {
     give_up_later(kListenerType, lds_timeout_ms_, got_listeners_);
   }
   std::set<model::ResourceRef> routes;
-  std::set<std::string> route_names;
   for (const auto& [name, entry] : listeners_) {
     for (const auto* version : {&entry.active, &entry.warming}) {
       if (!*version) continue;
-      for (const auto& route : (*version)->routes) {
-        routes.insert(route.resource);
-        route_names.insert(route.resource.name);
-      }
+      for (const auto& route : (*version)->routes) routes.insert(route.resource);
     }
   }
   streams_->want(kRouteType, routes);
-  std::erase_if(routes_, [&](const auto& entry) { return !route_names.contains(entry.first); });
+  std::erase_if(routes_, [&](const auto& entry) { return !routes.contains(entry.first); });
   streams_->want(kSecretType, secrets_.wanted());
   std::vector<model::ExtensionPlace> places;
   for (const auto& [name, entry] : listeners_) {

@@ -61,7 +61,7 @@ class Configuration {
 
   const Clusters& clusters() const { return clusters_; }
   const std::map<std::string, ListenerEntry>& listeners() const { return listeners_; }
-  const std::map<std::string, RouteEntry>& routes() const { return routes_; }
+  const std::map<model::ResourceRef, RouteEntry>& routes() const { return routes_; }
   const Secrets& secrets() const { return secrets_; }
   const Extensions& extensions() const { return extensions_; }
   const compile::Runtime& runtime() const { return context_.runtime; }
@@ -82,7 +82,7 @@ class Configuration {
   void compile_new_places();
   void apply_clusters(Batch batch);
   void apply_endpoints(Batch batch);
-  void apply_routes(Batch batch);
+  void apply_routes(const model::ConfigSource& source, Batch batch);
   void apply_listeners(Batch batch);
   void finish(const Batch& batch, const std::string& rejected);
   void settle();
@@ -105,9 +105,9 @@ class Configuration {
   Clusters clusters_;
   Extensions extensions_;
   std::map<std::string, ListenerEntry> listeners_;
-  std::map<std::string, RouteEntry> routes_;
+  std::map<model::ResourceRef, RouteEntry> routes_;
   std::vector<std::string> removed_listeners_;
-  std::vector<std::string> changed_routes_;
+  std::vector<model::ResourceRef> changed_routes_;
   std::unique_ptr<TransportFactory> transports_;
   std::unique_ptr<Streams> streams_;
   std::map<std::string, std::string> versions_;

@@ -47,7 +47,7 @@ void Configuration::on_batch(const model::ConfigSource& source, Batch batch) {
   }
   if (batch.type_url == kClusterType) return apply_clusters(std::move(batch));
   if (batch.type_url == kEndpointType) return apply_endpoints(std::move(batch));
-  if (batch.type_url == kRouteType) return apply_routes(std::move(batch));
+  if (batch.type_url == kRouteType) return apply_routes(source, std::move(batch));
   if (batch.type_url == kListenerType) return apply_listeners(std::move(batch));
   if (batch.type_url == kSecretType) return finish(batch, secrets_.apply(source, batch, now_s()));
   if (batch.type_url == kRuntimeType) return apply_runtime(std::move(batch));
@@ -190,10 +190,10 @@ void Configuration::apply_endpoints(Batch batch) {
   finish(batch, rejected);
 }
 
-void Configuration::apply_routes(Batch batch) {
+void Configuration::apply_routes(const model::ConfigSource& source, Batch batch) {
   auto names = std::make_shared<std::set<std::string>>();
   for (const auto& [name, entry] : clusters_.entries()) names->insert(name);
-  boost::asio::post(compiler_, [this, names, batch = std::move(batch)]() mutable {
+  boost::asio::post(compiler_, [this, names, source, batch = std::move(batch)]() mutable {
     context_.clusters = std::move(names);
     auto items = std::make_shared<std::vector<Item<model::RouteConfigPtr>>>();
     for (auto& resource : batch.resources) {
@@ -205,7 +205,7 @@ void Configuration::apply_routes(Batch batch) {
       if (!item.undecodable) item.compiled = compile::route_config(proto, context_);
       items->push_back(std::move(item));
     }
-    boost::asio::post(control_, [this, batch = std::move(batch), items] {
+    boost::asio::post(control_, [this, source, batch = std::move(batch), items] {
       std::string rejected;
       for (auto& item : *items) {
         if (item.undecodable) {
@@ -213,14 +213,15 @@ void Configuration::apply_routes(Batch batch) {
           continue;
         }
         item.resource.name = item.name;
-        RouteEntry& entry = routes_[item.name];
+        const model::ResourceRef ref{source, item.name};
+        RouteEntry& entry = routes_[ref];
         if (!item.compiled) {
           note(rejected, item.name, item.compiled.error().message);
           entry.rejected = {item.resource, item.compiled.error().message, now_s()};
           continue;
         }
         entry = {item.resource, std::move(*item.compiled), now_s(), {}, true, false};
-        changed_routes_.push_back(item.name);
+        changed_routes_.push_back(ref);
       }
       finish(batch, rejected);
     });
@@ -277,10 +278,10 @@ void Configuration::apply_listeners(Batch batch) {
           entry.rejected = {};
           for (const auto& route : entry.warming->routes) {
             if (route.fetch_timeout_ms == 0) continue;
-            later(route.fetch_timeout_ms, [this, name = route.resource.name] {
-              RouteEntry& waited = routes_[name];
+            later(route.fetch_timeout_ms, [this, ref = route.resource] {
+              RouteEntry& waited = routes_[ref];
               if (waited.delivered || std::exchange(waited.given_up, true)) return;
-              PN_LOG(kWarning, "xds", "no routes {} within initial_fetch_timeout; their listener serves 404", name);
+              PN_LOG(kWarning, "xds", "no routes {} within initial_fetch_timeout; their listener serves 404", ref.name);
               settle();
             });
           }

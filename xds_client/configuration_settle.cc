@@ -36,7 +36,7 @@ std::string Configuration::open_sockets(ListenerEntry& entry) {
 bool Configuration::listener_ready(const ListenerEntry& entry) const {
   const compile::CompiledListener& listener = *entry.warming;
   for (const auto& route : listener.routes) {
-    auto found = routes_.find(route.resource.name);
+    auto found = routes_.find(route.resource);
     if (found == routes_.end()) return false;
     if (found->second.given_up) continue;  // ENVOY: it serves 404
     // ENVOY: refused routes are an answer too; a new listener then serves 404. One that serves already keeps its old
@@ -76,9 +76,10 @@ void Configuration::settle() {
   secrets_.set_used(std::move(used));
   secrets_.settle(*update);
   clusters_.settle(*update, now_s());
-  for (const auto& name : std::exchange(changed_routes_, {})) {
-    auto found = routes_.find(name);
-    if (found != routes_.end()) update->routes.push_back({context_.ids.routes.id(name), found->second.config});
+  for (const auto& ref : std::exchange(changed_routes_, {})) {
+    auto found = routes_.find(ref);
+    if (found != routes_.end())
+      update->routes.push_back({context_.ids.routes.id(model::full_name(ref)), found->second.config});
   }
   extensions_.settle(*update);
   // ENVOY: the first listeners wait until the first clusters are warm.

@@ -149,8 +149,8 @@ Section routes_section(Host& host, const std::function<bool(const std::string&)>
   for (const auto& [name, entry] : host.configuration().listeners()) {
     if (entry.active) add_inline_routes(entry.resource.body, entry.updated_s, *out);
   }
-  for (const auto& [name, entry] : host.configuration().routes()) {
-    if (!wanted(name)) continue;
+  for (const auto& [ref, entry] : host.configuration().routes()) {
+    if (!wanted(ref.name)) continue;
     auto* item = out->add_dynamic_route_configs();
     item->set_version_info(entry.resource.version);
     if (entry.delivered) *item->mutable_route_config() = entry.resource.body;

@@ -22,6 +22,11 @@ struct ResourceRef {
   friend auto operator<=>(const ResourceRef&, const ResourceRef&) = default;
 };
 
+// A resource's own name among those of all sources.
+inline std::string full_name(const ResourceRef& ref) {
+  return ref.source.ads() ? ref.name : ref.source.cluster + (ref.source.delta ? "/delta/" : "/") + ref.name;
+}
+
 // An RDS resource.
 struct RouteRef {
   ResourceRef resource;

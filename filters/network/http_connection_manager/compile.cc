@@ -61,9 +61,8 @@ Result<bool> routes(const Hcm& proto, Settings& out, compile::Context& context) 
   if (!source) return in("rds.config_source", source.error());
   out.rds.resource = {std::move(*source), proto.rds().route_config_name()};
   out.rds.fetch_timeout_ms = compile::fetch_timeout_ms(proto.rds().config_source());
-  const std::string& name = out.rds.resource.name;
-  if (name.empty()) return error("rds.route_config_name: empty");
-  out.rds_id = context.ids.routes.id(name);
+  if (out.rds.resource.name.empty()) return error("rds.route_config_name: empty");
+  out.rds_id = context.ids.routes.id(model::full_name(out.rds.resource));
   return true;
 }
 
