@@ -216,7 +216,8 @@ TEST(InspectHttpTest, says_no_as_soon_as_it_cannot_be_http) {
 }
 
 TEST(InspectHttpTest, takes_any_method_as_envoy_does) {
-  for (const char* text : {"FOO /m HTTP/1.1\r\n", "get /m HTTP/1.1\r\n", "M-SEARCH * HTTP/1.1\r\n", "GET http://a/ HTTP/1.1\r\n"}) {
+  for (const char* text :
+       {"FOO /m HTTP/1.1\r\n", "get /m HTTP/1.1\r\n", "M-SEARCH * HTTP/1.1\r\n", "GET http://a/ HTTP/1.1\r\n"}) {
     EXPECT_EQ(http(text), Inspection::kYes) << text;
   }
   EXPECT_EQ(http("FOO"), Inspection::kNeedMore);

@@ -7,7 +7,8 @@ namespace pinnace::http {
 namespace {
 
 constexpr std::array<std::string_view, static_cast<size_t>(Flag::kCount)> kNames = {
-    "UH", "UF", "UO", "NR", "URX", "NC", "DC", "UR", "UC", "LR", "UT", "DT", "SI", "DPE", "UPE", "UMSDR", "OM", "DR", "NFCF"};
+    "UH", "UF", "UO", "NR",  "URX", "NC",    "DC", "UR", "UC",  "LR",
+    "UT", "DT", "SI", "DPE", "UPE", "UMSDR", "OM", "DR", "NFCF"};
 
 }  // namespace
 

@@ -232,7 +232,8 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
     info.direct_remote_address = told ? &facts.direct_source : &facts.source;
     info.remote_address = facts.source;
     info.requested_server_name = facts.server_name;
-    for (const auto& logger : config_->access_logs) logger->log({info, nullptr, nullptr, nullptr, true}, set_.context().logs);
+    for (const auto& logger : config_->access_logs)
+      logger->log({info, nullptr, nullptr, nullptr, true}, set_.context().logs);
     PN_LOG(kDebug, "listener", "{}: {} -> {} closed: {} (transport {}, SNI '{}')", config_->name, facts.source.text(),
            facts.destination.text(), config_->index->explain(facts).why, facts.transport_protocol, facts.server_name);
     ::close(fd);

@@ -54,8 +54,8 @@ struct Update {
   std::vector<uint32_t> removed_clusters;
 
   bool empty() const {
-    return tls.empty() && clusters.empty() && endpoints.empty() && routes.empty() && extensions.empty() && listeners.empty() &&
-           removed_listeners.empty() && removed_clusters.empty();
+    return tls.empty() && clusters.empty() && endpoints.empty() && routes.empty() && extensions.empty() &&
+           listeners.empty() && removed_listeners.empty() && removed_clusters.empty();
   }
 };
 

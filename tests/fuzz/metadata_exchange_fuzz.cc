@@ -1,5 +1,5 @@
-// The preamble of TCP connections in a mesh, and x-envoy-peer-metadata: the same answer for every split, the connection's
-// own bytes untouched, and a peer whose words are bounded and clean.
+// The preamble of TCP connections in a mesh, and x-envoy-peer-metadata: the same answer for every split, the
+// connection's own bytes untouched, and a peer whose words are bounded and clean.
 #include "filters/network/metadata_exchange/exchange.h"
 #include "proxy/stats/store.h"
 #include "tests/fuzz/input.h"

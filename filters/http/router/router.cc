@@ -94,7 +94,7 @@ uint64_t Router::set_timeouts() {
   if (timeout_ms_ > 0 && per_try_ms_ >= timeout_ms_) per_try_ms_ = 0;
   const uint64_t expected = per_try_ms_ > 0 ? per_try_ms_ : timeout_ms_;
   if (tunnel_) timeout_ms_ = per_try_ms_ = 0;  // a tunnel lasts as long as its ends want
-  uint64_t told = expected;  // in grpc-timeout
+  uint64_t told = expected;                    // in grpc-timeout
   // ENVOY: max_stream_duration's word on it is enforced there, and told in the same way.
   if (!grpc && action_->grpc_timeout_header_max_ms && http::is_grpc_type(headers.get(HeaderId::kContentType))) {
     auto said = http::grpc_timeout_ms(headers.get(HeaderId::kGrpcTimeout));
