@@ -20,6 +20,8 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   const Settings& settings() const { return config_.settings(); }
   filter::WorkerContext& worker() { return worker_; }
   const net::Connection& downstream() { return connection(); }
+  // Of x-forwarded-client-cert; the same for all its requests. Empty: not made yet.
+  std::string& client_cert() { return client_cert_; }
   stats::Cells& cells() { return worker_.loop.cells(); }
   // The stream is over in both directions; it is destroyed at the end of the turn.
   void stream_ended(Stream& stream);
@@ -53,6 +55,7 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   base::Address local_;
   std::unique_ptr<http::ServerCodec> codec_;
   base::IntrusiveList<Stream> streams_;
+  std::string client_cert_;
   base::Timer timer_;  // idle or head
   base::Timer duration_timer_, drain_timer_;
   enum class TimerUse : uint8_t { kIdle, kHead } timer_use_ = TimerUse::kIdle;

@@ -132,14 +132,15 @@ std::string client_cert_element(const Settings& settings, const net::TlsInfo& tl
   return out;
 }
 
-void mutate_client_cert(HeaderMap& headers, const Settings& settings, const net::TlsInfo* tls) {
+void mutate_client_cert(HeaderMap& headers, const Settings& settings, const net::TlsInfo* tls, std::string& made) {
   // ENVOY: without mTLS only ALWAYS_FORWARD_ONLY lets the client's claim through.
   bool mutual = tls && tls->peer_certificate_presented;
   if (settings.client_cert == ForwardClientCert::kAlwaysForwardOnly) return;
   if (settings.client_cert == ForwardClientCert::kSanitize || !mutual)
     return headers.remove(HeaderId::kForwardedClientCert);
   if (settings.client_cert == ForwardClientCert::kForwardOnly) return;
-  std::string_view element = headers.arena().copy(client_cert_element(settings, *tls));
+  if (made.empty()) made = client_cert_element(settings, *tls);
+  std::string_view element = headers.arena().copy(made);
   if (settings.client_cert == ForwardClientCert::kAppendForward) {
     headers.append_to(HeaderId::kForwardedClientCert, ",", element);
   } else {
@@ -195,7 +196,7 @@ void mark_request_id(HeaderMap& headers, const Settings& settings) {
 }  // namespace
 
 void mutate_request(http::RequestHead& request, const Settings& settings, const net::Connection& downstream,
-                    base::Rng& rng, base::Address& remote) {
+                    std::string& client_cert, base::Rng& rng, base::Address& remote) {
   HeaderMap& headers = request.headers;
   base::Arena& arena = headers.arena();
   const net::TlsInfo* tls = downstream.tls();
@@ -239,7 +240,7 @@ void mutate_request(http::RequestHead& request, const Settings& settings, const 
     headers.add(HeaderId::kRequestId, new_request_id(rng, arena));
   }
   if (settings.marks_request_id) mark_request_id(headers, settings);
-  mutate_client_cert(headers, settings, tls);
+  mutate_client_cert(headers, settings, tls, client_cert);
   if (!settings.via.empty()) headers.append_to(HeaderId::kVia, ", ", settings.via);
 }
 

@@ -6,8 +6,9 @@
 
 namespace pinnace::filters::hcm {
 
+// `client_cert`: the connection's element of x-forwarded-client-cert, made when it is first needed.
 void mutate_request(http::RequestHead& request, const Settings& settings, const net::Connection& downstream,
-                    base::Rng& rng, base::Address& remote);
+                    std::string& client_cert, base::Rng& rng, base::Address& remote);
 void mutate_response(http::ResponseHead& response, const Settings& settings, const http::RequestHead& request,
                      uint64_t wall_ns);
 // RFC 9110 6.5.1: a trailer is no place for framing, routing or the connection. UNLIKE ENVOY: it passes them on.

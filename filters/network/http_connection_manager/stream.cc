@@ -109,7 +109,8 @@ bool Stream::accept_request() {
   }
   request_.path = path;
   bool expects_continue = http::equals_ignore_case(request_.headers.get(HeaderId::kExpect), "100-continue");
-  mutate_request(request_, settings(), session_.downstream(), worker().loop.rng(), info_.remote_address);
+  mutate_request(request_, settings(), session_.downstream(), session_.client_cert(), worker().loop.rng(),
+                 info_.remote_address);
   if (expects_continue && !settings().proxy_100_continue) {
     http::ResponseHead head(arena_);
     head.status = 100;
