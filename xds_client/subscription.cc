@@ -23,7 +23,7 @@ void Subscription::want_all(const std::string& url) {
   if (!open_ || wanted.asked) return;
   wanted.asked = true;
   if (delta_) ask_delta(wanted, {}, {}, true);
-  else ask_sotw(wanted, "");
+  else ask_sotw(wanted, "", true);
 }
 
 void Subscription::want(const std::string& url, const std::set<std::string>& names) {
@@ -38,7 +38,8 @@ void Subscription::want(const std::string& url, const std::set<std::string>& nam
   if (!open_) return;
   bool initial = !std::exchange(wanted.asked, true);
   if (delta_) ask_delta(wanted, added, initial ? std::vector<std::string>() : dropped, initial);
-  else ask_sotw(wanted, "");
+  else if (wanted.unanswered) wanted.changed = true;
+  else ask_sotw(wanted, "", true);
 }
 
 std::vector<std::string> Subscription::take_outgoing() { return std::exchange(outgoing_, {}); }
@@ -51,10 +52,11 @@ void Subscription::stream_opened() {
   for (auto& wanted : types_) {
     wanted.asked = false;
     wanted.nonce.clear();
+    wanted.unanswered = wanted.changed = false;
     if (!wanted.all && wanted.names.empty()) continue;
     wanted.asked = true;
     if (delta_) ask_delta(wanted, {wanted.names.begin(), wanted.names.end()}, {}, true);
-    else ask_sotw(wanted, "");
+    else ask_sotw(wanted, "", true);
   }
 }
 
@@ -72,13 +74,14 @@ void Subscription::ask_delta(const Type& wanted, const std::vector<std::string>&
   outgoing_.push_back(request.SerializeAsString());
 }
 
-void Subscription::ask_sotw(const Type& wanted, const std::string& rejected) {
+void Subscription::ask_sotw(Type& wanted, const std::string& rejected, bool fresh) {
+  if (fresh) wanted.told = wanted.names;
   discovery::DiscoveryRequest request;
   if (!std::exchange(node_sent_, true)) *request.mutable_node() = node_;
   request.set_type_url(wanted.url);
   request.set_version_info(wanted.version);
   request.set_response_nonce(wanted.nonce);
-  for (const auto& name : wanted.names) request.add_resource_names(name);
+  for (const auto& name : wanted.told) request.add_resource_names(name);
   if (!rejected.empty()) {
     request.mutable_error_detail()->set_code(3);  // INVALID_ARGUMENT
     request.mutable_error_detail()->set_message(rejected);
@@ -119,6 +122,7 @@ Result<Batch> Subscription::receive(const std::string& message) {
     return error("a response of type " + batch.type_url + ", which was not asked for");
   batch.complete = !delta_ && found->all;
   found->nonce = batch.nonce;
+  found->unanswered = true;
   batch.stream = stream_;
   return batch;
 }
@@ -144,7 +148,9 @@ void Subscription::answer(const Batch& batch, const std::string& rejected) {
   if (rejected.empty()) answered.version = batch.version;
   if (!open_ || batch.stream != stream_ || answered.nonce != batch.nonce)
     return;  // a newer response is already here and will be answered
-  ask_sotw(answered, rejected);
+  ask_sotw(answered, rejected, false);
+  answered.unanswered = false;
+  if (std::exchange(answered.changed, false) && answered.told != answered.names) ask_sotw(answered, "", true);
 }
 
 }  // namespace pinnace::xds

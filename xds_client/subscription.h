@@ -67,12 +67,16 @@ class Subscription {
     std::map<std::string, std::string> known;  // delta: name → version the server sent
     std::string version, nonce;                // SotW: last accepted version, last nonce
     bool asked = false;                        // on this stream
+    // SotW: a response waits for its answer, which must tell the names it was asked for; a change of names follows it.
+    bool unanswered = false, changed = false;
+    std::set<std::string> told;  // the names of the last request
   };
 
   Type& type(const std::string& url);
   void ask_delta(const Type& type, const std::vector<std::string>& subscribe,
                  const std::vector<std::string>& unsubscribe, bool initial);
-  void ask_sotw(const Type& type, const std::string& error);
+  // The names are those of the last request, unless `fresh`.
+  void ask_sotw(Type& type, const std::string& error, bool fresh);
 
   bool delta_;
   envoy::config::core::v3::Node node_;

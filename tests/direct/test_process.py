@@ -228,6 +228,7 @@ def test_component_log_levels_are_taken_from_the_command_line(lab):
     assert info["command_line_options"]["config_path"] == str(proxy.config_path) and info["version"].startswith("pinnace/")
 
 
+@pytest.mark.release_only
 def test_admin_shows_memory_and_runtime(lab):
     layers = [{"name": "static", "static_layer": {"a": {"b": 5, "c": True}, "d": "x"}}, {"name": "admin", "admin_layer": {}},
               {"name": "top", "static_layer": {"d": "y"}}]
