@@ -1,6 +1,7 @@
 #include "xds_client/bootstrap.h"
 
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/stubs/logging.h>
 #include <google/protobuf/util/json_util.h>
 #include <yaml-cpp/yaml.h>
 
@@ -159,6 +160,8 @@ Result<std::string> yaml_to_json(const std::string& text, const std::string& sou
 }
 
 Result<Bootstrap> load_bootstrap(const std::string& path, const std::string& inline_config) {
+  // Protobuf would write a line to stderr for what peers send (metadata that is no UTF-8), as often as they like.
+  google::protobuf::SetLogHandler(nullptr);
   Bootstrap bootstrap;
   if (!path.empty()) {
     auto text = read_file(path);
