@@ -150,6 +150,12 @@ size_t Clusters::active() const {
       std::count_if(entries_.begin(), entries_.end(), [](const auto& e) { return e.second.active.has_value(); }));
 }
 
+std::shared_ptr<const std::set<std::string>> Clusters::names() const {
+  auto out = std::make_shared<std::set<std::string>>();
+  for (const auto& [name, entry] : entries_) out->insert(name);
+  return out;
+}
+
 std::set<uint32_t> Clusters::tls_contexts() const {
   std::set<uint32_t> out;
   for (const auto& [name, entry] : entries_) {

@@ -69,6 +69,7 @@ class Clusters {
   size_t warming() const;
   size_t active() const;
   std::set<uint32_t> tls_contexts() const;
+  std::shared_ptr<const std::set<std::string>> names() const;
   const std::map<std::string, ClusterEntry>& entries() const { return entries_; }
   const std::map<std::string, Resource>& assignments() const { return assignments_; }
   // The initial_fetch_timeout of a cluster's EDS is over.

@@ -51,6 +51,7 @@ Result<bool> Configuration::add_static(const envoy::config::bootstrap::v3::Boots
     resource.body.PackFrom(proto);
     clusters_.set(std::move(resource), std::move(*compiled), true, now_s());
   }
+  context_.clusters = clusters_.names();
   for (int i = 0; i < resources.listeners_size(); i++) {
     const auto& proto = resources.listeners(i);
     auto compiled = compile::listener(proto, nullptr, context_);

@@ -163,6 +163,7 @@ void Configuration::apply_extensions(Batch batch) {
       std::string rejected = extensions_.take(std::move(*jobs), batch.resources, now_s());
       for (const auto& name : batch.removed) extensions_.remove(name);
       finish(batch, rejected);
+      compile_new_places();  // of listeners that came while this was being compiled
     });
   });
 }
@@ -191,9 +192,7 @@ void Configuration::apply_endpoints(Batch batch) {
 }
 
 void Configuration::apply_routes(const model::ConfigSource& source, Batch batch) {
-  auto names = std::make_shared<std::set<std::string>>();
-  for (const auto& [name, entry] : clusters_.entries()) names->insert(name);
-  boost::asio::post(compiler_, [this, names, source, batch = std::move(batch)]() mutable {
+  boost::asio::post(compiler_, [this, names = clusters_.names(), source, batch = std::move(batch)]() mutable {
     context_.clusters = std::move(names);
     auto items = std::make_shared<std::vector<Item<model::RouteConfigPtr>>>();
     for (auto& resource : batch.resources) {
@@ -235,7 +234,8 @@ void Configuration::apply_listeners(Batch batch) {
     if (entry.warming) (*previous)[name] = entry.warming->config;
     else if (entry.active) (*previous)[name] = entry.active->config;
   }
-  boost::asio::post(compiler_, [this, batch = std::move(batch), previous]() mutable {
+  boost::asio::post(compiler_, [this, names = clusters_.names(), batch = std::move(batch), previous]() mutable {
+    context_.clusters = std::move(names);
     auto items = std::make_shared<std::vector<Item<compile::CompiledListener>>>();
     for (auto& resource : batch.resources) {
       Item<compile::CompiledListener> item;

@@ -3,6 +3,7 @@ import re
 
 import pytest
 from support import config as c
+from support import h2
 from support.wait import eventually
 
 MIB = 1 << 20
@@ -59,6 +60,40 @@ def test_a_request_in_single_bytes_is_understood(lab):
     for byte in b"POST /x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5;e=1\r\nhello\r\n0\r\nt: 1\r\n\r\n":
         client.send(bytes([byte]))
     assert client.response().text == "hello"
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_request_cut_after_its_first_bytes_is_not_taken_for_http2(lab, cut):
+    """They are the first bytes of HTTP/2's preface too."""
+    origin = lab.origin()
+    proxy = lab.http(origin)
+    client = lab.client(proxy.port)
+    request = "PROPFIND /x HTTP/1.1\r\nhost: a\r\n\r\n" if cut > 1 else "POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+    for piece in (request[:cut], request[cut:]):
+        client.send(piece)
+        sent = len(request) if piece != request[:cut] else cut
+        eventually(lambda sent=sent: proxy.stat("http.test.downstream_cx_rx_bytes_total") == sent)
+    assert client.response().text == "origin"
+    assert origin.requests[0].method == request.split()[0]
+
+
+@pytest.mark.parametrize("cut", [1, 15, 16, 20])
+def test_http2s_preface_may_come_in_two_pieces(lab, cut):
+    proxy = lab.http(lab.origin())
+    client = lab.client(proxy.port)
+    client.send(h2.PREFACE[:cut])
+    eventually(lambda: proxy.stat("http.test.downstream_cx_rx_bytes_total") == cut)
+    client.send(h2.PREFACE[cut:] + h2.frame(h2.SETTINGS) + h2.frame(h2.HEADERS, 5, 1, h2.request_block()))
+    frames = h2.Frames(client.reader, client.send)
+    assert frames.until(h2.DATA)[3] == b"origin"
+
+
+def test_the_beginning_of_both_protocols_times_out_as_http1(lab):
+    proxy = lab.http(lab.origin(), request_headers_timeout="0.2s")
+    client = lab.client(proxy.port)
+    client.send("P")
+    answer = client.response()
+    assert (answer.status, answer.text) == (408, "request header timeout")
 
 
 def test_a_chunked_request_stays_chunked_and_a_chunked_answer_too(lab):

@@ -53,7 +53,7 @@ struct Context {
   std::string stat_prefix = {};
   // Of the listener whose filters are being compiled.
   model::TrafficDirection direction = model::TrafficDirection::kUnspecified;
-  // The clusters there are, for validate_clusters; nullptr: nobody asks.
+  // The clusters there are, for validate_clusters.
   std::shared_ptr<const std::set<std::string>> clusters = nullptr;
   // This proxy, as it tells istiod.
   envoy::config::core::v3::Node node = {};

@@ -42,20 +42,32 @@ void HcmSession::on_ready() {
   if (settings().max_connection_ms > 0) duration_timer_.arm(settings().max_connection_ms);
 }
 
-// AUTO: ALPN says which codec, else the first bytes do.
-bool HcmSession::make_codec(base::Bytes first) {
+// AUTO: ALPN says which codec, else the first bytes do. What may still become either is kept.
+bool HcmSession::choose_codec(base::Bytes first) {
   static constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n";
-  bool h2 = settings().codec == CodecType::kHttp2;
-  if (settings().codec == CodecType::kAuto) {
-    const net::TlsInfo* tls = connection().tls();
-    if (tls && !tls->alpn.empty()) {
-      h2 = tls->alpn == "h2";
-    } else {
-      std::string_view text{reinterpret_cast<const char*>(first.data()), first.size()};
-      size_t n = std::min(text.size(), kPreface.size());
-      h2 = n > 0 && text.substr(0, n) == kPreface.substr(0, n);
-    }
+  if (settings().codec != CodecType::kAuto) {
+    make_codec(settings().codec == CodecType::kHttp2);
+    return true;
   }
+  const net::TlsInfo* tls = connection().tls();
+  if (tls && !tls->alpn.empty()) {
+    make_codec(tls->alpn == "h2");
+    return true;
+  }
+  std::string_view text{reinterpret_cast<const char*>(first.data()), first.size()};
+  std::string_view wanted = kPreface.substr(undecided_.size());
+  text = text.substr(0, wanted.size());
+  bool h2 = wanted.starts_with(text);
+  if (h2 && text.size() < wanted.size()) {
+    undecided_ += text;
+    on_partial_head();
+    return false;
+  }
+  make_codec(h2);
+  return true;
+}
+
+void HcmSession::make_codec(bool h2) {
   if (h2) {
     cells().add(settings().stats.cx_http2_total);
     codec_ = http::h2::make_server_codec(connection(), *this, settings().h2, settings().h1, settings().h2_stats);
@@ -65,13 +77,13 @@ bool HcmSession::make_codec(base::Bytes first) {
                                                        settings().h1);
   }
   if (draining_) codec_->start_drain();
-  return codec_ != nullptr;
+  if (!undecided_.empty()) codec_->receive({reinterpret_cast<const uint8_t*>(undecided_.data()), undecided_.size()});
 }
 
 void HcmSession::on_data(base::Bytes data) {
   if (ended_) return;
-  if (!codec_ && !make_codec(data)) return end(false);
-  codec_->receive(data);
+  if (!codec_ && !choose_codec(data)) return;
+  if (!ended_) codec_->receive(data);
 }
 
 void HcmSession::on_eof() {
@@ -131,7 +143,9 @@ void HcmSession::on_partial_head() {
 
 void HcmSession::on_timer() {
   if (ended_) return;
-  if (timer_use_ == TimerUse::kHead && codec_) {
+  if (timer_use_ == TimerUse::kHead) {
+    if (!codec_) make_codec(false);
+    if (ended_) return;
     timer_use_ = TimerUse::kIdle;
     cells().add(settings().stats.rq_header_timeout);
     return codec_->reject_partial_head(408, "request_header_timeout");

@@ -42,7 +42,9 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   void on_codec_fault(std::string_view) override { cells().add(settings().stats.cx_protocol_error); }
   void on_codec_done() override;
 
-  bool make_codec(base::Bytes first);
+  // False: not enough bytes yet to tell HTTP/1 from HTTP/2.
+  bool choose_codec(base::Bytes first);
+  void make_codec(bool h2);
   void on_timer();
   void on_max_duration();
   void on_drain_timeout();
@@ -56,6 +58,7 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   std::unique_ptr<http::ServerCodec> codec_;
   base::IntrusiveList<Stream> streams_;
   std::string client_cert_;
+  std::string undecided_;  // the beginning of HTTP/2's preface, before there is a codec
   base::Timer timer_;  // idle or head
   base::Timer duration_timer_, drain_timer_;
   enum class TimerUse : uint8_t { kIdle, kHead } timer_use_ = TimerUse::kIdle;
