@@ -228,6 +228,12 @@ void Server::drain_listeners(bool inbound_only, bool graceful, bool skip_exit) {
   });
 }
 
+// ENVOY: while it is failed, connections are told to go elsewhere.
+void Server::set_health_failed(bool failed) {
+  health_failed_ = failed;
+  for (auto& worker : workers_) worker->post([=](Worker& w) { w.listeners().set_unhealthy(failed); });
+}
+
 // UNLIKE ENVOY: SIGTERM drains. No new connections, requests in progress are answered, then the process ends; at the
 // deadline it ends whatever is left.
 void Server::drain_and_stop() {

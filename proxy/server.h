@@ -44,7 +44,7 @@ class Server final : private admin::Host {
   int64_t started_s() const override { return started_s_; }
   void gather_hosts(std::function<void(admin::HostStatsMap)> done) override;
   void drain_listeners(bool inbound_only, bool graceful, bool skip_exit) override;
-  void set_health_failed(bool failed) override { health_failed_ = failed; }
+  void set_health_failed(bool failed) override;
   void quit() override { stop(); }
 
   void publish(std::shared_ptr<const model::Update> update);

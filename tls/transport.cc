@@ -135,7 +135,7 @@ int Transport::bio_read(char* to, int size) {
 
 int Transport::bio_write(const char* from, int size) {
   auto n = static_cast<size_t>(size);
-  if (out_.empty() && scratch_used_ + n <= base::EventLoop::kReadSize) {
+  if (out_.empty() && held_.empty() && scratch_used_ + n <= base::EventLoop::kReadSize) {
     std::memcpy(loop_.cipher_scratch() + scratch_used_, from, n);
     scratch_used_ += n;
     return size;
@@ -146,11 +146,16 @@ int Transport::bio_write(const char* from, int size) {
 }
 
 net::Bytes Transport::output() const {
+  if (!held_.empty()) return held_;
   if (!out_.empty()) return out_.front();
   return {loop_.cipher_scratch(), scratch_used_};
 }
 
 void Transport::output_consumed(size_t n) {
+  if (!held_.empty()) {
+    held_ = held_.subspan(n);
+    return;
+  }
   if (!out_.empty()) return out_.drain(n);
   if (n < scratch_used_) {
     out_.append({loop_.cipher_scratch() + n, scratch_used_ - n});
@@ -159,9 +164,20 @@ void Transport::output_consumed(size_t n) {
 }
 
 void Transport::keep_output() {
+  out_.append(held_);
+  held_ = {};
   if (scratch_used_ == 0) return;
   out_.append({loop_.cipher_scratch(), scratch_used_});
   scratch_used_ = 0;
+}
+
+bool Transport::hold_output() {
+  if (!out_.empty() || !held_.empty() || scratch_used_ == 0) return false;
+  uint8_t* to = loop_.outbox(scratch_used_);
+  if (!to) return false;
+  std::memcpy(to, loop_.cipher_scratch(), scratch_used_);
+  held_ = {to, std::exchange(scratch_used_, 0)};
+  return true;
 }
 
 void Transport::keep_input() {
@@ -279,6 +295,7 @@ class Unready final : public net::SecureTransport {
   net::Bytes output() const override { return {}; }
   void output_consumed(size_t) override {}
   void keep_output() override {}
+  bool hold_output() override { return false; }
   size_t output_size() const override { return 0; }
   const net::TlsInfo& info() const override { return info_; }
   const std::string& failure_reason() const override { return why_; }

@@ -21,7 +21,8 @@ class Transport final : public net::SecureTransport {
   net::Bytes output() const override;
   void output_consumed(size_t n) override;
   void keep_output() override;
-  size_t output_size() const override { return out_.size() + scratch_used_; }
+  bool hold_output() override;
+  size_t output_size() const override { return held_.size() + out_.size() + scratch_used_; }
   const net::TlsInfo& info() const override { return info_; }
   const std::string& failure_reason() const override { return failure_; }
   net::TlsFault fault() const override { return fault_; }
@@ -54,6 +55,7 @@ class Transport final : public net::SecureTransport {
   base::Chain kept_;         // ciphertext that waits, before in_
   base::Chain out_;          // ciphertext that waits to be sent
   size_t scratch_used_ = 0;  // and what follows it, in the loop's scratch
+  net::Bytes held_;          // or, instead of both, in its outbox
   net::TlsInfo info_;
   std::string failure_, verify_failure_;
   net::TlsFault fault_ = net::TlsFault::kNone;

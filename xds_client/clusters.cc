@@ -32,8 +32,12 @@ void Clusters::set(Resource resource, CompiledCluster compiled, bool is_static, 
   if (entry.active) compiled.config->counts = entry.active->config->counts;
   entry.warming = std::move(compiled);
   entry.warming_resource = std::move(resource);
-  entry.eds_timed_out = false;
+  entry.eds_given_up = false;
   entry.updated_s = now_s;
+  entry.warming_serial = ++last_serial_;
+  if (entry.warming->eds_timeout_ms > 0 && !parsed_.contains(entry.warming->eds.name)) {
+    deadlines_.push_back({entry.warming->config->name, entry.warming_serial, entry.warming->eds_timeout_ms});
+  }
   if (!entry.warming->dns_targets.empty()) start_dns(entry, *entry.warming);
 }
 
@@ -51,13 +55,18 @@ void Clusters::remove(const std::string& name) {
 
 std::string Clusters::set_endpoints(const Resource& resource, int64_t) {
   auto parsed = std::make_shared<ClusterLoadAssignment>();
-  if (!resource.body.UnpackTo(parsed.get()))
+  if (!resource.body.UnpackTo(parsed.get())) {
+    give_up_endpoints(resource.name);
     return (resource.name.empty() ? "a resource" : resource.name) + ": no ClusterLoadAssignment";
+  }
   const std::string& name = parsed->cluster_name();
   // Endpoints are checked against any cluster that uses them; the sockets differ, the errors do not.
   model::TransportSocket plain;
   auto compiled = compile::endpoints(*parsed, {plain});
-  if (!compiled) return name + ": " + compiled.error().message;
+  if (!compiled) {
+    give_up_endpoints(name);
+    return name + ": " + compiled.error().message;
+  }
   Resource kept = resource;
   kept.name = name;
   assignments_[name] = std::move(kept);
@@ -73,15 +82,36 @@ void Clusters::remove_endpoints(const std::string& name) {
   parsed_.erase(name);
 }
 
-void Clusters::eds_timeout(const std::string& name) {
-  auto found = entries_.find(name);
-  if (found == entries_.end() || !found->second.warming || parsed_.contains(found->second.warming->eds.name)) return;
-  found->second.eds_timed_out = true;
-  PN_LOG(kWarning, "xds", "cluster {}: no endpoints within initial_fetch_timeout; it goes live without any", name);
+bool Clusters::eds_timeout(const Deadline& deadline) {
+  auto found = entries_.find(deadline.cluster);
+  if (found == entries_.end() || found->second.warming_serial != deadline.serial) return false;
+  ClusterEntry& entry = found->second;
+  if (!entry.warming || entry.eds_given_up || parsed_.contains(entry.warming->eds.name)) return false;
+  entry.eds_given_up = true;
+  PN_LOG(kWarning, "xds", "cluster {}: no endpoints within initial_fetch_timeout; it goes live without any",
+         deadline.cluster);
+  return true;
+}
+
+// ENVOY: a bad first answer does not hold the start up.
+void Clusters::give_up_endpoints(const std::string& assignment) {
+  for (auto& [name, entry] : entries_) {
+    if (!entry.warming || entry.eds_given_up || parsed_.contains(entry.warming->eds.name)) continue;
+    if (entry.warming->eds.name.empty() || (!assignment.empty() && entry.warming->eds.name != assignment)) continue;
+    entry.eds_given_up = true;
+    PN_LOG(kWarning, "xds", "cluster {}: its endpoints were refused; it goes live without any", name);
+  }
+}
+
+void Clusters::drop_unwanted() {
+  std::set<std::string> names;
+  for (const auto& ref : wanted()) names.insert(ref.name);
+  std::erase_if(assignments_, [&](const auto& entry) { return !names.contains(entry.first); });
+  std::erase_if(parsed_, [&](const auto& entry) { return !names.contains(entry.first); });
 }
 
 bool Clusters::ready(ClusterEntry& entry, const CompiledCluster& cluster) const {
-  if (!cluster.eds.name.empty() && !parsed_.contains(cluster.eds.name) && !entry.eds_timed_out) return false;
+  if (!cluster.eds.name.empty() && !parsed_.contains(cluster.eds.name) && !entry.eds_given_up) return false;
   if (!cluster.dns_targets.empty() && (!entry.dns || !entry.dns->answered)) return false;
   return std::all_of(cluster.tls_contexts.begin(), cluster.tls_contexts.end(),
                      [&](uint32_t id) { return secrets_.ready(id); });

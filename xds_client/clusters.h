@@ -11,6 +11,8 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "envoy/config/endpoint/v3/endpoint.pb.h"
 #include "proxy/base/rng.h"
@@ -48,7 +50,8 @@ struct ClusterEntry {
   std::shared_ptr<DnsState> dns;
   int64_t updated_s = 0;
   bool is_static = false;
-  bool eds_timed_out = false;
+  bool eds_given_up = false;  // timed out or refused: it goes live without endpoints
+  uint64_t warming_serial = 0;
   Rejection rejected;
 };
 
@@ -72,8 +75,19 @@ class Clusters {
   std::shared_ptr<const std::set<std::string>> names() const;
   const std::map<std::string, ClusterEntry>& entries() const { return entries_; }
   const std::map<std::string, Resource>& assignments() const { return assignments_; }
-  // The initial_fetch_timeout of a cluster's EDS is over.
-  void eds_timeout(const std::string& name);
+  // Clusters that began to wait for endpoints with a time limit since the last call.
+  struct Deadline {
+    std::string cluster;
+    uint64_t serial;  // of what warmed then
+    uint64_t limit_ms;
+  };
+  std::vector<Deadline> take_deadlines() { return std::exchange(deadlines_, {}); }
+  // The initial_fetch_timeout of a cluster's EDS is over. False: nothing waited for it any more.
+  bool eds_timeout(const Deadline& deadline);
+  // The first answer was refused: nobody waits for a better one. `assignment` empty: all of them.
+  void give_up_endpoints(const std::string& assignment);
+  // Forgets endpoints that no cluster asks for: should one come back, it waits for fresh ones.
+  void drop_unwanted();
 
  private:
   bool ready(ClusterEntry& entry, const compile::CompiledCluster& cluster) const;
@@ -90,6 +104,8 @@ class Clusters {
   std::map<std::string, ClusterEntry> entries_;
   std::map<std::string, Resource> assignments_;  // EDS, as delivered
   std::map<std::string, std::shared_ptr<envoy::config::endpoint::v3::ClusterLoadAssignment>> parsed_;
+  std::vector<Deadline> deadlines_;
+  uint64_t last_serial_ = 0;
   std::set<std::string> dirty_;  // cluster names whose endpoints changed
   std::vector<uint32_t> removed_;
 };

@@ -1,5 +1,7 @@
 #include "xds_client/configuration.h"
 
+#include <algorithm>
+
 #include "proxy/base/log.h"
 #include "xds_client/cluster_compile.h"
 #include "xds_client/compile/cluster.h"
@@ -63,6 +65,7 @@ Result<bool> Configuration::add_static(const envoy::config::bootstrap::v3::Boots
     entry.warming_resource.name = compiled->config->name;
     entry.warming_resource.body.PackFrom(proto);
     entry.warming = std::move(*compiled);
+    arm_listener(*entry.warming);
     std::string failed = open_sockets(entry);
     if (!failed.empty()) return error(place + ": " + failed);
   }
@@ -140,6 +143,7 @@ void Configuration::give_up_later(const char* type_url, uint64_t limit_ms, bool&
 
 void Configuration::update_wishes() {
   if (!streams_ || !begun_) return;
+  clusters_.drop_unwanted();
   streams_->want(kEndpointType, clusters_.wanted());
   if (lds_source_ && !listeners_asked_ && (!cds_source_ || (got_clusters_ && clusters_.warming() == 0))) {
     listeners_asked_ = true;
@@ -177,8 +181,41 @@ void Configuration::later(uint64_t delay_ms, std::function<void()> work) {
 void Configuration::arm_deadlines() {
   for (auto [id, limit] : secrets_.take_deadlines()) {
     later(limit, [this, id = id] {
-      secrets_.give_up(id);
+      if (secrets_.give_up(id)) settle();
+    });
+  }
+  std::map<uint64_t, std::vector<Clusters::Deadline>> waiting;  // a timer for all that began at once
+  for (auto& deadline : clusters_.take_deadlines()) waiting[deadline.limit_ms].push_back(std::move(deadline));
+  for (auto& [limit, deadlines] : waiting) {
+    later(limit, [this, deadlines = std::move(deadlines)] {
+      bool changed = false;
+      for (const auto& deadline : deadlines) changed = clusters_.eds_timeout(deadline) || changed;
+      if (changed) settle();
+    });
+  }
+}
+
+// initial_fetch_timeout of what a listener waits for.
+void Configuration::arm_listener(const compile::CompiledListener& listener) {
+  for (const auto& route : listener.routes) {
+    if (route.fetch_timeout_ms == 0) continue;
+    later(route.fetch_timeout_ms, [this, ref = route.resource] {
+      auto waited = routes_.find(ref);
+      bool wanted = std::any_of(listeners_.begin(), listeners_.end(), [&](const auto& each) {
+        if (!each.second.warming) return false;
+        const auto& routes = each.second.warming->routes;
+        return std::any_of(routes.begin(), routes.end(), [&](const auto& one) { return one.resource == ref; });
+      });
+      if (!wanted || (waited != routes_.end() && (waited->second.delivered || waited->second.given_up))) return;
+      routes_[ref].given_up = true;
+      PN_LOG(kWarning, "xds", "no routes {} within initial_fetch_timeout; their listener serves 404", ref.name);
       settle();
+    });
+  }
+  for (const auto& place : listener.extensions) {
+    if (!place.waits || place.fetch_timeout_ms == 0) continue;
+    later(place.fetch_timeout_ms, [this, id = place.id] {
+      if (extensions_.give_up(id)) settle();
     });
   }
 }

@@ -94,6 +94,8 @@ class Configuration {
   void begin();
   void give_up_later(const char* type_url, uint64_t limit_ms, bool& got);
   void arm_deadlines();
+  void arm_listener(const compile::CompiledListener& listener);
+  void give_up_on_fault(const std::string& type_url);
   void later(uint64_t delay_ms, std::function<void()> work);
   int64_t now_s() const;
 

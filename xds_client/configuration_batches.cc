@@ -43,6 +43,7 @@ void Configuration::on_batch(const model::ConfigSource& source, Batch batch) {
   if (!batch.fault.empty()) {
     if (batch.type_url == kClusterType) context_.stats.add_shared(cds_.rejected);
     if (batch.type_url == kListenerType) context_.stats.add_shared(lds_.rejected);
+    give_up_on_fault(batch.type_url);
     return finish(batch, batch.fault);
   }
   if (batch.type_url == kClusterType) return apply_clusters(std::move(batch));
@@ -52,6 +53,20 @@ void Configuration::on_batch(const model::ConfigSource& source, Batch batch) {
   if (batch.type_url == kSecretType) return finish(batch, secrets_.apply(source, batch, now_s()));
   if (batch.type_url == kRuntimeType) return apply_runtime(std::move(batch));
   if (batch.type_url == kExtensionType) return apply_extensions(std::move(batch));
+}
+
+// ENVOY: an answer that cannot be understood as a whole ends the wait for the first one.
+void Configuration::give_up_on_fault(const std::string& type_url) {
+  if (type_url == kClusterType) got_clusters_ = true;
+  if (type_url == kListenerType) got_listeners_ = true;
+  if (type_url == kEndpointType) clusters_.give_up_endpoints("");
+  if (type_url == kSecretType) secrets_.give_up_all();
+  if (type_url == kExtensionType) extensions_.give_up_all();
+  if (type_url == kRuntimeType) missing_layers_.clear();
+  if (type_url == kRouteType) {
+    for (auto& [ref, entry] : routes_) entry.given_up = entry.given_up || !entry.delivered;
+  }
+  if (!begun_ && missing_layers_.empty()) begin();
 }
 
 // Publishes, then answers: an ACK means compiled and in force (or warming, with the old one still in force).
@@ -100,14 +115,7 @@ void Configuration::apply_clusters(Batch batch) {
             note(rejected, item.name, item.compiled.error().message);
             clusters_.reject(item.resource, item.compiled.error().message, now_s());
           } else {
-            uint64_t eds_timeout = item.compiled->eds_timeout_ms;
             clusters_.set(item.resource, std::move(*item.compiled), false, now_s());
-            if (eds_timeout > 0) {
-              later(eds_timeout, [this, name = item.name] {
-                clusters_.eds_timeout(name);
-                settle();
-              });
-            }
           }
         }
         for (const auto& name : batch.removed) clusters_.remove(name);
@@ -133,6 +141,7 @@ void Configuration::apply_runtime(Batch batch) {
     envoy::service::runtime::v3::Runtime runtime;
     if (!resource.body.UnpackTo(&runtime)) {
       note(rejected, resource.name, "no Runtime");
+      missing_layers_.erase(resource.name);  // ENVOY: a bad first answer does not hold the start up
     } else if (!context_.runtime.set_layer(runtime.name(), runtime.layer())) {
       note(rejected, runtime.name(), "no such layer in layered_runtime");
     } else {
@@ -276,22 +285,7 @@ void Configuration::apply_listeners(Batch batch) {
           }
           entry.warming_resource = item.resource;
           entry.rejected = {};
-          for (const auto& route : entry.warming->routes) {
-            if (route.fetch_timeout_ms == 0) continue;
-            later(route.fetch_timeout_ms, [this, ref = route.resource] {
-              RouteEntry& waited = routes_[ref];
-              if (waited.delivered || std::exchange(waited.given_up, true)) return;
-              PN_LOG(kWarning, "xds", "no routes {} within initial_fetch_timeout; their listener serves 404", ref.name);
-              settle();
-            });
-          }
-          for (const auto& place : entry.warming->extensions) {
-            if (!place.waits || place.fetch_timeout_ms == 0) continue;
-            later(place.fetch_timeout_ms, [this, id = place.id] {
-              extensions_.give_up(id);
-              settle();
-            });
-          }
+          arm_listener(*entry.warming);
         }
         std::vector<std::string> gone = batch.removed;
         if (batch.complete) {

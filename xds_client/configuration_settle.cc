@@ -45,7 +45,7 @@ bool Configuration::listener_ready(const ListenerEntry& entry) const {
     if (!found->second.delivered && !refused) return false;
   }
   if (!std::all_of(listener.extensions.begin(), listener.extensions.end(),
-                   [&](const auto& place) { return extensions_.ready(place); })) {
+                   [&](const auto& place) { return extensions_.ready(place, entry.active.has_value()); })) {
     return false;
   }
   return std::all_of(listener.tls_contexts.begin(), listener.tls_contexts.end(),

@@ -20,6 +20,7 @@ void Extensions::set_places(const std::vector<model::ExtensionPlace>& places) {
   std::erase_if(entries_, [&](const auto& entry) { return !names.contains(entry.first); });
   std::erase_if(compiled_, [&](const auto& entry) { return !places_.contains(entry.first); });
   std::erase_if(given_up_, [&](uint32_t id) { return !places_.contains(id); });
+  std::erase_if(refused_, [&](uint32_t id) { return !places_.contains(id); });
 }
 
 std::set<model::ResourceRef> Extensions::wanted() const {
@@ -66,18 +67,22 @@ std::string Extensions::take(std::vector<Job> jobs, const std::vector<Resource>&
     if (!job.refused.empty()) refused[job.resource.name] = job.refused;
   }
   for (auto& job : jobs) {
-    if (refused.contains(job.resource.name) || !places_.contains(job.place.id)) continue;
+    if (!places_.contains(job.place.id)) continue;
+    if (refused.contains(job.resource.name)) {
+      refused_.insert(job.place.id);
+      continue;
+    }
     compiled_[job.place.id] = std::move(job.config);
     changed_.insert(job.place.id);
   }
-  // What was in force elsewhere does not fit a new place, whose listener now waits.
+  // What was in force elsewhere does not fit a new place.
   for (const auto& job : jobs) {
     bool fresh = std::any_of(resources.begin(), resources.end(),
                              [&](const Resource& resource) { return resource.name == job.resource.name; });
     if (fresh || job.refused.empty()) continue;
     entries_[job.resource.name].rejected = {job.resource, job.refused, now_s};
-    PN_LOG(kWarning, "xds", "refused (TypedExtensionConfig) for a new listener, which waits for another: {}: {}",
-           job.resource.name, job.refused);
+    PN_LOG(kWarning, "xds", "refused (TypedExtensionConfig) for a new listener: {}: {}", job.resource.name,
+           job.refused);
   }
   std::string out;
   for (const auto& resource : resources) {
@@ -100,8 +105,22 @@ void Extensions::remove(const std::string& name) {
   }
 }
 
-bool Extensions::ready(const model::ExtensionPlace& place) const {
-  return !place.waits || compiled_.contains(place.id) || given_up_.contains(place.id);
+// ENVOY: a refused first configuration ends the wait: without a default requests get 500. One that serves already keeps
+// its old self.
+bool Extensions::ready(const model::ExtensionPlace& place, bool serving) const {
+  return !place.waits || compiled_.contains(place.id) || given_up_.contains(place.id) ||
+         (!serving && refused_.contains(place.id));
+}
+
+bool Extensions::give_up(uint32_t id) {
+  if (!places_.contains(id) || compiled_.contains(id)) return false;
+  return given_up_.insert(id).second;
+}
+
+void Extensions::give_up_all() {
+  for (const auto& [id, place] : places_) {
+    if (!compiled_.contains(id)) refused_.insert(id);
+  }
 }
 
 void Extensions::settle(model::Update& update) {

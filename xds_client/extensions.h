@@ -43,9 +43,12 @@ class Extensions {
   std::string take(std::vector<Job> jobs, const std::vector<Resource>& resources, int64_t now_s);
   void remove(const std::string& name);
   // The time a place waits is over.
-  void give_up(uint32_t id) { given_up_.insert(id); }
+  // False: nothing waits there any more.
+  bool give_up(uint32_t id);
+  void give_up_all();
 
-  bool ready(const model::ExtensionPlace& place) const;
+  // `serving`: a former self of its listener serves, so a refusal can be waited out.
+  bool ready(const model::ExtensionPlace& place, bool serving) const;
   // Adds what has changed to `update`.
   void settle(model::Update& update);
   const std::map<std::string, ExtensionEntry>& entries() const { return entries_; }
@@ -55,6 +58,7 @@ class Extensions {
   std::map<std::string, ExtensionEntry> entries_;
   std::map<uint32_t, ConfigPtr> compiled_;  // by place
   std::set<uint32_t> changed_, given_up_;
+  std::set<uint32_t> refused_;  // what came for them could not be used
 };
 
 }  // namespace pinnace::xds

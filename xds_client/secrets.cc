@@ -19,27 +19,24 @@ std::string Secrets::apply(const model::ConfigSource& source, const Batch& batch
     std::string wrong = fault(changed, secret);
     if (!wrong.empty()) {
       problems += (problems.empty() ? "" : "; ") + secret.name() + ": " + wrong;
+      refuse(changed);
       continue;
     }
     Entry before = entries_[changed];
     entries_[changed] = {secret, resource.version, now_s, true};
     for (uint32_t id = 0; id < states_.size(); id++) {
       const auto& spec = registry_.spec(id);
-      bool uses = spec.validation_secret && spec.validation_secret->resource == changed;
-      for (const auto& ref : spec.certificate_secrets) uses = uses || ref.resource == changed;
       tls::ResolvedSecrets resolved;
       std::string missing;
-      if (!uses || !resolve(spec, resolved, missing)) continue;
+      if (!uses(id, changed) || !resolve(spec, resolved, missing)) continue;
       auto made = tls::Context::make(spec, resolved);
       if (!made) wrong = made.error().message;
     }
     if (!wrong.empty()) {
       problems += (problems.empty() ? "" : "; ") + secret.name() + ": " + wrong;
-      if (before.delivered) {
-        entries_[changed] = before;
-        continue;
-      }
-      entries_.erase(changed);
+      if (before.delivered) entries_[changed] = before;
+      else entries_.erase(changed);
+      refuse(changed);
       continue;
     }
     mark_stale(changed);
@@ -72,14 +69,27 @@ void Secrets::set_used(std::set<uint32_t> ids) {
   std::erase_if(entries_, [&](const auto& entry) { return !names.contains(entry.first); });
 }
 
+bool Secrets::uses(uint32_t id, const Key& key) const {
+  const auto& spec = registry_.spec(id);
+  return (spec.validation_secret && spec.validation_secret->resource == key) ||
+         std::any_of(spec.certificate_secrets.begin(), spec.certificate_secrets.end(),
+                     [&](const auto& ref) { return ref.resource == key; });
+}
+
 void Secrets::mark_stale(const Key& changed) {
+  for (uint32_t id = 0; id < states_.size(); id++) states_[id].stale = states_[id].stale || uses(id, changed);
+}
+
+// ENVOY: a first secret that is refused ends the wait for it: its own chain or cluster fails its handshakes, the rest
+// goes live.
+void Secrets::refuse(const Key& key) {
   for (uint32_t id = 0; id < states_.size(); id++) {
-    const auto& spec = registry_.spec(id);
-    if (spec.validation_secret && spec.validation_secret->resource == changed) states_[id].stale = true;
-    for (const auto& ref : spec.certificate_secrets) {
-      if (ref.resource == changed) states_[id].stale = true;
-    }
+    if (!states_[id].made && uses(id, key)) states_[id].given_up = true;
   }
+}
+
+void Secrets::give_up_all() {
+  for (auto& state : states_) state.given_up = state.given_up || !state.made;
 }
 
 bool Secrets::resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& out, std::string& missing) const {
@@ -159,14 +169,15 @@ std::set<Secrets::Key> Secrets::wanted() const {
 
 std::vector<std::pair<uint32_t, uint64_t>> Secrets::take_deadlines() { return std::exchange(deadlines_, {}); }
 
-void Secrets::give_up(uint32_t id) {
-  if (id >= states_.size() || states_[id].made) return;
+bool Secrets::give_up(uint32_t id) {
+  if (id >= states_.size() || states_[id].made || states_[id].given_up) return false;
   tls::ResolvedSecrets resolved;
   std::string missing;
-  if (resolve(registry_.spec(id), resolved, missing)) return;
+  if (resolve(registry_.spec(id), resolved, missing)) return false;
   states_[id].given_up = true;
   PN_LOG(kWarning, "tls",
          "secret {} has not come in time; what needs it goes live and its handshakes fail until it does", missing);
+  return true;
 }
 
 }  // namespace pinnace::xds

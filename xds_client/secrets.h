@@ -41,7 +41,10 @@ class Secrets {
   }
   // Contexts that still wait for a secret with a time limit: (id, limit in ms).
   std::vector<std::pair<uint32_t, uint64_t>> take_deadlines();
-  void give_up(uint32_t context_id);
+  // False: nothing waited for it any more.
+  bool give_up(uint32_t context_id);
+  // An answer that could not be understood: nobody waits for the first secrets any more.
+  void give_up_all();
 
   const std::map<Key, Entry>& entries() const { return entries_; }
   // Contexts in force, for /certs.
@@ -55,6 +58,8 @@ class Secrets {
 
   bool resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& out, std::string& missing) const;
   void mark_stale(const Key& changed);
+  void refuse(const Key& key);
+  bool uses(uint32_t id, const Key& key) const;
   // What is wrong with a secret for whoever wants it by that name; empty: nothing.
   std::string fault(const Key& key, const envoy::extensions::transport_sockets::tls::v3::Secret& secret) const;
 

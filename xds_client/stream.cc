@@ -62,8 +62,9 @@ void XdsStream::on_closed(const std::string& why) {
   }
   failures_++;
   timer_.expires_after(std::chrono::milliseconds(delay));
-  timer_.async_wait([this](boost::system::error_code failed) {
-    if (!failed) connect();
+  // A wait that is over but not yet told cannot be cancelled: it may come after our end.
+  timer_.async_wait([this, alive = std::weak_ptr<const bool>(alive_)](boost::system::error_code failed) {
+    if (!failed && !alive.expired()) connect();
   });
 }
 

@@ -51,6 +51,7 @@ class XdsStream {
   boost::asio::steady_timer timer_;
   base::Rng rng_;
   uint32_t failures_ = 0;
+  std::shared_ptr<const bool> alive_ = std::make_shared<bool>(true);
   bool responded_ = false;  // on this stream
 };
 

@@ -86,13 +86,17 @@ void Streams::want(const std::string& type_url, const std::set<model::ResourceRe
   for (auto at = own_.begin(); at != own_.end();) {
     const auto& [source, type, name] = at->first;
     if (type == type_url && name != kAll && !resources.contains({source, name})) {
-      // Not now: we may be in a call from it.
-      boost::asio::post(control_, [gone = std::shared_ptr<XdsStream>(std::move(at->second))] {});
+      doomed_->push_back(std::move(at->second));
       at = own_.erase(at);
     } else {
       ++at;
     }
   }
+  if (doomed_->empty()) return;
+  // Not now: we may be in a call from one of them.
+  boost::asio::post(control_, [doomed = std::weak_ptr(doomed_)] {
+    if (auto streams = doomed.lock()) streams->clear();
+  });
 }
 
 void Streams::start() {

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <set>
 #include <tuple>
+#include <vector>
 
 #include "proxy/model/config_source.h"
 #include "xds_client/stream.h"
@@ -54,6 +56,9 @@ class Streams {
   OnBatch on_batch_;
   std::unique_ptr<XdsStream> ads_;
   std::map<Key, std::unique_ptr<XdsStream>> own_;
+  // No longer wanted; they end when the control thread is idle.
+  std::shared_ptr<std::vector<std::unique_ptr<XdsStream>>> doomed_ =
+      std::make_shared<std::vector<std::unique_ptr<XdsStream>>>();
   uint64_t last_id_ = 0;
   bool started_ = false;
 };

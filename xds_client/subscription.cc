@@ -131,7 +131,9 @@ void Subscription::answer(const Batch& batch, const std::string& rejected) {
   Type& answered = type(batch.type_url);
   if (delta_) {
     // Rejected resources count as known too: the server need not send them again until they change.
-    for (const auto& resource : batch.resources) answered.known[resource.name] = resource.version;
+    for (const auto& resource : batch.resources) {
+      if (answered.all || answered.names.contains(resource.name)) answered.known[resource.name] = resource.version;
+    }
     for (const auto& name : batch.removed) answered.known.erase(name);
     // A nonce means something on its own stream only; compiling may outlast it.
     if (!open_ || batch.stream != stream_) return;

@@ -69,7 +69,8 @@ class ByExpression final : public EntryFilter {
   explicit ByExpression(cel::Expression expression) : expression_(std::move(expression)) {}
   // ENVOY: what comes to no boolean takes nothing.
   bool takes(const Entry& entry) const override {
-    cel::Expression::Scratch scratch;
+    static thread_local cel::Expression::Scratch scratch;
+    scratch.clear();
     cel::Value value = expression_.evaluate({entry.info, entry.request, entry.response}, scratch);
     return value.is(cel::Value::Kind::kBool) && value.boolean;
   }

@@ -55,17 +55,29 @@ constexpr std::pair<std::string_view, Attribute> kNames[] = {
 Value there(std::string_view text) { return text.data() ? Value::of(text) : Value::error(); }
 Value filled(std::string_view text) { return text.empty() ? Value::error() : Value::of(text); }
 
-Value header(const http::HeaderMap& fields, std::string_view name) {
-  const http::Header* field = fields.find(name);
-  return field ? Value::of(field->value) : Value::error();
+// ENVOY: all fields of a name as one value.
+Value header(const http::HeaderMap& fields, std::string_view name, std::string& scratch) {
+  const http::Header* first = nullptr;
+  bool more = false;
+  for (const http::Header& field : fields) {
+    if (field.name != name) continue;
+    if (!first) {
+      first = &field;
+      continue;
+    }
+    if (!std::exchange(more, true)) scratch = first->value;
+    scratch.append(",").append(field.value);
+  }
+  if (!first) return Value::error();
+  return Value::of(more ? std::string_view(scratch) : first->value);
 }
 
-Value request_header(const http::RequestHead& head, std::string_view name) {
+Value request_header(const http::RequestHead& head, std::string_view name, std::string& scratch) {
   if (name == ":method") return there(head.method);
   if (name == ":path") return there(head.path);
   if (name == ":authority" || name == "host") return there(head.authority);
   if (name == ":scheme") return there(head.scheme);
-  return header(head.headers, name);
+  return header(head.headers, name, scratch);
 }
 
 Value address(const base::Address* address, std::string& scratch) {
@@ -124,7 +136,7 @@ Value from_tls(Attribute attribute, const http::StreamInfo& info) {
   }
 }
 
-Value from_request(Attribute attribute, std::string_view name, const http::RequestHead& head) {
+Value from_request(Attribute attribute, std::string_view name, const http::RequestHead& head, std::string& scratch) {
   size_t question = head.path.find('?');
   switch (attribute) {
     case Attribute::kRequestPath: return there(head.path);
@@ -134,10 +146,10 @@ Value from_request(Attribute attribute, std::string_view name, const http::Reque
     case Attribute::kRequestHost: return there(head.authority);
     case Attribute::kRequestScheme: return there(head.scheme);
     case Attribute::kRequestMethod: return there(head.method);
-    case Attribute::kRequestReferer: return header(head.headers, "referer");
-    case Attribute::kRequestUserAgent: return header(head.headers, "user-agent");
-    case Attribute::kRequestId: return header(head.headers, "x-request-id");
-    default: return request_header(head, name);
+    case Attribute::kRequestReferer: return header(head.headers, "referer", scratch);
+    case Attribute::kRequestUserAgent: return header(head.headers, "user-agent", scratch);
+    case Attribute::kRequestId: return header(head.headers, "x-request-id", scratch);
+    default: return request_header(head, name, scratch);
   }
 }
 
@@ -166,7 +178,7 @@ Value value_of(Attribute attribute, std::string_view name, const Facts& facts, s
     case Attribute::kResponseGrpcStatus:
       return facts.grpc_status < 0 ? Value::error() : Value::of(int64_t{facts.grpc_status});
     case Attribute::kResponseSize: return facts.request ? integer(info.bytes_sent) : Value::error();
-    case Attribute::kResponseHeader: return facts.response ? header(facts.response->headers, name) : Value::error();
+    case Attribute::kResponseHeader: return facts.response ? header(facts.response->headers, name, scratch) : Value::error();
     case Attribute::kSourceAddress: return address(&info.remote_address, scratch);
     case Attribute::kSourcePort: return port(&info.remote_address);
     case Attribute::kDestinationAddress: return address(info.local_address, scratch);
@@ -196,7 +208,7 @@ Value value_of(Attribute attribute, std::string_view name, const Facts& facts, s
     case Attribute::kRouteName: return filled(info.route_name);
     case Attribute::kDownstreamPeer: return peer_field(facts.downstream_peer, name);
     case Attribute::kUpstreamPeer: return peer_field(facts.upstream_peer, name);
-    default: return facts.request ? from_request(attribute, name, *facts.request) : Value::error();
+    default: return facts.request ? from_request(attribute, name, *facts.request, scratch) : Value::error();
   }
 }
 

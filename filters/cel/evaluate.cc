@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <re2/re2.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <compare>
@@ -193,7 +194,9 @@ Value Evaluation::of(const Node& node) const {
       const Node& in = node.arguments[1];
       if (in.op == Op::kAttribute) {
         if (!wanted.is(Kind::kString)) return Value::error();
-        return Value::of(!value_of(in.attribute, wanted.text, facts, scratch.emplace_back()).failed());
+        std::string& name = scratch.emplace_back(wanted.text);
+        std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+        return Value::of(!value_of(in.attribute, name, facts, scratch.emplace_back()).failed());
       }
       for (const Node& item : in.arguments) {
         Value same = compare(Op::kEqual, wanted, of(item));

@@ -11,15 +11,20 @@ namespace {
 
 using google::protobuf::Any;
 
+// The expressions met so far: istiod repeats those of a Telemetry resource for each metric.
+using Known = std::map<std::string, size_t>;
+
 // One entry of metrics: for the metric it names, or for all.
-Result<bool> override_with(const ::stats::MetricConfig& proto, const envoy::config::core::v3::Node& node,
+Result<bool> override_with(const ::stats::MetricConfig& proto, const envoy::config::core::v3::Node& node, Known& known,
                            Settings& out) {
   if (!proto.match().empty()) return error("match: not supported");
   std::map<std::string, size_t> dimensions;  // sorted, so that labels always come in one order
   for (const auto& [label, text] : proto.dimensions()) {
+    auto [at, fresh] = known.emplace(text, out.expressions.size());
+    dimensions[label] = at->second;
+    if (!fresh) continue;
     auto expression = cel::Expression::compile(text, node);
     if (!expression) return compile::in("dimensions[" + label + "]", expression.error());
-    dimensions[label] = out.expressions.size();
     out.expressions.push_back(std::move(*expression));
   }
   for (size_t i = 0; i < kMetrics; i++) {
@@ -59,8 +64,9 @@ Result<SettingsPtr> settings_of(const Any& any, compile::Context& context) {
   const auto& labels = compile::value_in(context.node.metadata(), "LABELS").struct_value();
   out->local.app = compile::value_in(labels, "app").string_value();  // ISTIO: of itself not by the qualified names
   out->local.version = compile::value_in(labels, "version").string_value();
+  Known known;
   for (const auto& metric : proto.metrics()) {
-    auto done = override_with(metric, context.node, *out);
+    auto done = override_with(metric, context.node, known, *out);
     if (!done) return compile::in("metrics[" + metric.name() + "]", done.error());
   }
   std::string version = compile::value_in(context.node.metadata(), "ISTIO_VERSION").string_value();

@@ -88,31 +88,34 @@ int HttpStats::grpc_status() const {
   return known ? status : 2;  // UNKNOWN: the peer chooses it, and it becomes a label
 }
 
-SeriesTable::Key HttpStats::key() const {
+void HttpStats::describe(SeriesTable::Key& key) const {
   const http::StreamInfo& info = stream_.info();
-  SeriesTable::Key key;
   Facts& facts = key.facts;
   const auto* downstream = stream_.state().find<istio::DownstreamPeer>();
   const auto* upstream = stream_.state().find<istio::UpstreamPeer>();
   if (settings_->reporter == Reporter::kSource) {
-    if (upstream) key.peer = upstream->workload;
-    if (!key.peer) key.peer = istio::Peers::here({}).of_endpoint(info.upstream_workload);
+    if (upstream && upstream->workload) {
+      key.set_peer(upstream->workload);
+    } else {
+      key.own_peer = istio::Peers::here({}).of_endpoint(info.upstream_workload);
+      key.set_peer(key.own_peer);
+    }
     facts.peer_principal = cut(info.upstream_peer_principal);
     facts.local_principal = cut(info.upstream_local_principal);
-    if (facts.peer_principal.empty() && key.peer) facts.peer_principal = key.peer->identity;
+    if (facts.peer_principal.empty() && facts.peer) facts.peer_principal = facts.peer->identity;
   } else {
-    if (downstream) key.peer = downstream->workload;
-    if (upstream) key.upstream = upstream->workload;
+    if (downstream) key.set_peer(downstream->workload);
+    if (upstream) {
+      key.upstream = &upstream->workload;
+      facts.upstream = upstream->workload.get();
+    }
     if (info.tls && !info.tls->peer_uri_sans.empty()) facts.peer_principal = cut(info.tls->peer_uri_sans.front());
     if (info.tls && !info.tls->local_uri_sans.empty()) facts.local_principal = cut(info.tls->local_uri_sans.front());
     bool mutual = !facts.peer_principal.empty() && !facts.local_principal.empty();
     facts.security = mutual ? Security::kMutualTls : Security::kNone;
   }
-  facts.peer = key.peer.get();
-  facts.upstream = key.upstream.get();
   name_service(key);
   if (!settings_->expressions.empty()) key.values = values();
-  return key;
 }
 
 std::vector<std::string> HttpStats::values() const {
@@ -137,7 +140,7 @@ void HttpStats::name_service(SeriesTable::Key& key) const {
   } else if (const upstream::Cluster* cluster = stream_.worker().clusters.find(info.cluster_id)) {
     const model::ClusterPtr& config = cluster->config();
     if (!config->istio.service) return;
-    key.cluster = config;
+    key.cluster = &config;
     facts.service_host = config->istio.service->host;
     facts.service_name = config->istio.service->name;
     facts.service_namespace = config->istio.service->namespace_name;
@@ -150,7 +153,9 @@ void HttpStats::count_messages(bool over) {
                       : stream_.state().find<istio::DownstreamPeer>() != nullptr;
   if (!known && !over) return;
   if (request_messages_ == 0 && response_messages_ == 0) return;
-  Series& series = SeriesTable::here().find(settings_, key());
+  SeriesTable::Key key;
+  describe(key);
+  Series& series = SeriesTable::here().find(settings_, key);
   cells().add(series.counters[static_cast<size_t>(Metric::kRequestMessages)], std::exchange(request_messages_, 0));
   cells().add(series.counters[static_cast<size_t>(Metric::kResponseMessages)], std::exchange(response_messages_, 0));
 }
@@ -165,7 +170,8 @@ void HttpStats::on_log() {
   outcome.grpc_status = grpc_status();
   std::string flags;
   if (info.flags != 0) outcome.flags = flags = http::flags_text(info.flag_order);
-  SeriesTable::Key key = this->key();
+  SeriesTable::Key key;
+  describe(key);
   key.outcome = &outcome;
   Series& series = SeriesTable::here().find(settings_, key);
   auto record = [&](Metric metric, uint64_t value) {

@@ -29,7 +29,7 @@ class HttpStats final : public filter::HttpFilter {
   void on_log() override;
 
  private:
-  SeriesTable::Key key() const;
+  void describe(SeriesTable::Key& key) const;
   void name_service(SeriesTable::Key& key) const;
   std::vector<std::string> values() const;
   int grpc_status() const;

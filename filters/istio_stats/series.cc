@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "proxy/base/log.h"
+#include "proxy/base/utf8.h"
 
 namespace pinnace::filters::istio_stats {
 namespace {
@@ -50,6 +51,10 @@ Tags adapt(const Tags& tags, const Settings::Override& wish, const std::vector<s
     else if (changed->second) out.push_back({tag.name, value(*changed->second)});
   }
   for (const auto& [name, expression] : wish.added) out.push_back({name, value(expression)});
+  // Peers choose them, and one label that is no text spoils a scrape as a whole.
+  for (auto& tag : out) {
+    if (!base::is_utf8(tag.value)) tag.value = base::to_utf8(tag.value);
+  }
   return out;
 }
 
@@ -59,7 +64,9 @@ const char* metric_name(Metric metric) { return kKinds[static_cast<size_t>(metri
 
 std::vector<std::string> evaluate(const Settings& settings, const cel::Facts& facts) {
   std::vector<std::string> out;
-  cel::Expression::Scratch scratch;
+  static thread_local cel::Expression::Scratch scratch;
+  scratch.clear();
+  out.reserve(settings.expressions.size());
   for (const auto& expression : settings.expressions) {
     cel::Value value = expression.evaluate(facts, scratch);
     out.push_back(value.failed() ? kUnknown : value.print().substr(0, istio::kMostText));
@@ -75,9 +82,9 @@ SeriesTable& SeriesTable::here() {
 Series& SeriesTable::find(const SettingsPtr& settings, const Key& key) {
   scratch_.clear();
   put(scratch_, settings.get());
-  put(scratch_, key.peer.get());
-  put(scratch_, key.upstream.get());
-  put(scratch_, key.cluster.get());
+  put(scratch_, key.facts.peer);
+  put(scratch_, key.facts.upstream);
+  put(scratch_, key.cluster ? key.cluster->get() : nullptr);
   put(scratch_, key.facts.security);
   put_text(scratch_, key.facts.peer_principal);
   put_text(scratch_, key.facts.local_principal);
@@ -90,16 +97,20 @@ Series& SeriesTable::find(const SettingsPtr& settings, const Key& key) {
     put_text(scratch_, key.outcome->flags);
   }
   for (const auto& value : key.values) put_text(scratch_, value);
+  if (last_ && last_->first == scratch_) return last_->second;
   auto found = known_.find(scratch_);
-  if (found != known_.end()) return found->second;
-  if (known_.size() >= kMostHere) known_.clear();
-  Series& series = known_[scratch_];
-  series.settings = settings;
-  series.peer = key.peer;
-  series.upstream = key.upstream;
-  series.cluster = key.cluster;
-  fill(*settings, key, series);
-  return series;
+  if (found == known_.end()) {
+    if (known_.size() >= kMostHere) known_.clear();
+    found = known_.emplace(scratch_, Series()).first;
+    Series& series = found->second;
+    series.settings = settings;
+    if (key.peer) series.peer = *key.peer;
+    if (key.upstream) series.upstream = *key.upstream;
+    if (key.cluster) series.cluster = *key.cluster;
+    fill(*settings, key, series);
+  }
+  last_ = &*found;
+  return found->second;
 }
 
 // Beyond the bounds: without what others say.

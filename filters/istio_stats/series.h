@@ -76,13 +76,21 @@ class SeriesTable {
   // The thread's own.
   static SeriesTable& here();
 
-  // What tells combinations apart, besides the settings. The views of `facts` need live only during the call.
+  // What tells combinations apart, besides the settings. All it points to need live only during the call.
   struct Key {
-    istio::PeerPtr peer, upstream;
-    model::ClusterPtr cluster;  // whose service it is, with the facts; may be nullptr
-    Facts facts;
+    const istio::PeerPtr* peer = nullptr;
+    const istio::PeerPtr* upstream = nullptr;
+    const model::ClusterPtr* cluster = nullptr;  // whose service it is, with the facts
+    istio::PeerPtr own_peer = {};                // what `peer` and `cluster` may point to
+    model::ClusterPtr own_cluster = {};
+    Facts facts;                                 // with peer and upstream, as the pointers above
     const Outcome* outcome = nullptr;      // nullptr: only of the peers, for what is counted before the end
     std::vector<std::string> values = {};  // of Settings::expressions
+
+    void set_peer(const istio::PeerPtr& to) {
+      peer = &to;
+      facts.peer = to.get();
+    }
   };
   Series& find(const SettingsPtr& settings, const Key& key);
 
@@ -94,7 +102,9 @@ class SeriesTable {
   static bool admit(const Tags& tags);
   static Tags rest_of(const Settings& settings, const Key& key, bool with_outcome);
 
-  std::unordered_map<std::string, Series, Hash, std::equal_to<>> known_;
+  using Known = std::unordered_map<std::string, Series, Hash, std::equal_to<>>;
+  Known known_;
+  Known::value_type* last_ = nullptr;  // found: most requests of a moment are alike, and comparing is less than hashing
   std::string scratch_;
 };
 

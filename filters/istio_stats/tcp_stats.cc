@@ -32,38 +32,37 @@ TcpStats::TcpStats(const filter::TcpStream& stream, SettingsPtr settings)
   if (settings_->report_every_ms > 0) timer_.arm(settings_->report_every_ms);
 }
 
-SeriesTable::Key TcpStats::key() const {
+void TcpStats::describe(SeriesTable::Key& key) const {
   const http::StreamInfo& info = stream_.info();
-  SeriesTable::Key key;
   Facts& facts = key.facts;
   bool source = settings_->reporter == Reporter::kSource;
   const auto* exchange = exchange_of(source ? stream_.upstream() : &stream_.downstream());
-  if (exchange) key.peer = exchange->peer();
+  if (exchange) key.own_peer = exchange->peer();
   const net::TlsInfo* tls = source ? (stream_.upstream() ? stream_.upstream()->tls() : nullptr) : info.tls;
   if (tls) facts.peer_principal = first(tls->peer_uri_sans);
   if (tls) facts.local_principal = first(tls->local_uri_sans);
   if (source) {
-    if (!key.peer) key.peer = istio::Peers::here({}).of_endpoint(info.upstream_workload);
+    if (!key.own_peer) key.own_peer = istio::Peers::here({}).of_endpoint(info.upstream_workload);
   } else {
     bool mutual = !facts.peer_principal.empty() && !facts.local_principal.empty();
     facts.security = mutual ? Security::kMutualTls : Security::kNone;
   }
-  facts.peer = key.peer.get();
-  key.cluster = stream_.cluster();
-  if (key.cluster && key.cluster->istio.service) {
-    facts.service_host = key.cluster->istio.service->host;
-    facts.service_name = key.cluster->istio.service->name;
-    facts.service_namespace = key.cluster->istio.service->namespace_name;
-  } else if (key.cluster &&
-             (key.cluster->name == "BlackHoleCluster" || key.cluster->name.ends_with("PassthroughCluster"))) {
-    facts.service_name = key.cluster->name;
+  key.set_peer(key.own_peer);
+  key.own_cluster = stream_.cluster();
+  const model::ClusterPtr& cluster = key.own_cluster;
+  if (cluster && cluster->istio.service) {
+    facts.service_host = cluster->istio.service->host;
+    facts.service_name = cluster->istio.service->name;
+    facts.service_namespace = cluster->istio.service->namespace_name;
+  } else if (cluster && (cluster->name == "BlackHoleCluster" || cluster->name.ends_with("PassthroughCluster"))) {
+    facts.service_name = cluster->name;
   }
+  key.cluster = &cluster;
   if (!settings_->expressions.empty()) {
     cel::Facts known{info};
-    (source ? known.upstream_peer : known.downstream_peer) = key.peer.get();
+    (source ? known.upstream_peer : known.downstream_peer) = facts.peer;
     key.values = evaluate(*settings_, known);
   }
-  return key;
 }
 
 void TcpStats::report(bool over) {
@@ -79,7 +78,8 @@ void TcpStats::report(bool over) {
   std::string flags;
   if (stream_.info().flags != 0) outcome.flags = flags = http::flags_text(stream_.info().flag_order);
   if (!series_) {
-    SeriesTable::Key key = this->key();
+    SeriesTable::Key key;
+    describe(key);
     key.outcome = &outcome;
     series_ = SeriesTable::here().find(settings_, key);
     add(Metric::kTcpOpened, 1);

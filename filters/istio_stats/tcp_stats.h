@@ -25,7 +25,7 @@ class TcpStats final : public filter::TcpObserver {
 
  private:
   void report(bool over);
-  SeriesTable::Key key() const;
+  void describe(SeriesTable::Key& key) const;
 
   const filter::TcpStream& stream_;
   SettingsPtr settings_;

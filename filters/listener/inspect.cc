@@ -155,6 +155,7 @@ Inspection inspect_http(Bytes bytes, std::string& protocol) {
   size_t last = line.rfind(' ');
   if (last == std::string_view::npos || last == space) return Inspection::kNo;
   std::string_view target = line.substr(space + 1, last - space - 1);
+  if (target.empty()) return Inspection::kNo;
   bool url = target.find("://") != std::string_view::npos;
   if (target.front() != '/' && target != "*" && !url && method != "CONNECT") return Inspection::kNo;
   std::string_view version = line.substr(last + 1);

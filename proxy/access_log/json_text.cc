@@ -1,39 +1,10 @@
 #include "proxy/access_log/json_text.h"
 
+#include "proxy/base/utf8.h"
+
 namespace pinnace::access_log {
-namespace {
-
-// The length of the UTF-8 sequence at the beginning of `text` (RFC 3629); 0: there is none.
-size_t utf8_length(std::string_view text) {
-  auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  auto more = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
-  unsigned first = byte(0), second = byte(1);
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return more(1) ? 2 : 0;
-  if (first >= 0xe0 && first <= 0xef) {
-    bool overlong = first == 0xe0 && second < 0xa0, surrogate = first == 0xed && second > 0x9f;
-    return more(1) && more(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (first >= 0xf0 && first <= 0xf4) {
-    bool overlong = first == 0xf0 && second < 0x90, beyond = first == 0xf4 && second > 0x8f;
-    return more(1) && more(2) && more(3) && !overlong && !beyond ? 4 : 0;
-  }
-  return 0;
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    size_t length = utf8_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
-}
-
-}  // namespace
-
 void put_json_escaped(std::string& out, std::string_view value) {
-  bool latin = !is_utf8(value);
+  bool latin = !base::is_utf8(value);
   for (char c : value) {
     auto byte = static_cast<unsigned char>(c);
     bool special = byte < 0x20 || c == '"' || c == '\\';

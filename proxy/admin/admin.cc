@@ -52,7 +52,6 @@ Reply quit_page(Host& host, const Query&) {
 
 Reply fail_page(Host& host, const Query&) {
   host.set_health_failed(true);
-  host.drain_listeners(false, true, true);
   return {200, "OK\n"};
 }
 

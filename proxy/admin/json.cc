@@ -3,6 +3,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "proxy/admin/admin.h"
+#include "proxy/base/utf8.h"
 #include "udpa/annotations/sensitive.pb.h"
 #include "xds/type/v3/typed_struct.pb.h"
 
@@ -124,7 +125,7 @@ std::string to_json(const Message& message, bool whitespace, bool defaults) {
 
 std::string json_string(std::string_view text) {
   std::string out = "\"";
-  for (char c : text) {
+  for (char c : base::to_utf8(text)) {
     auto byte = static_cast<unsigned char>(c);
     if (c == '"' || c == '\\') {
       out += '\\';

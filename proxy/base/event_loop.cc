@@ -46,6 +46,7 @@ EventLoop::EventLoop(stats::Cells& cells, uint64_t seed)
       mono_ns_(read_clock(CLOCK_MONOTONIC)),
       wall_ns_(read_clock(CLOCK_REALTIME)),
       scratch_(new uint8_t[3 * kReadSize + kRecordSize + kTurnSize]),
+      outbox_(new uint8_t[kOutboxSize]),
       rng_(seed),
       cells_(cells),
       wheel_(mono_ns_ / 1000000) {
@@ -123,6 +124,14 @@ void EventLoop::run_turn_end() {
   }
 }
 
+void EventLoop::run_sends() {
+  while (TurnTask* task = sends_.pop_front()) {
+    task->run_turn_task();
+    flush_writes();
+  }
+  outbox_used_ = 0;
+}
+
 void EventLoop::stop() {
   stopped_.store(true, std::memory_order_release);
   waker_->wake();
@@ -137,9 +146,12 @@ void EventLoop::run() {
     int count = epoll_wait(epoll_, events, kBatch, timeout);
     update_time();
     for (int i = 0; i < count; i++) {
+      more_events_ = i + 1 < count;
       static_cast<EventHandler*>(events[i].data.ptr)->on_event(events[i].events);
       flush_writes();
     }
+    run_turn_end();
+    run_sends();
     wheel_.advance(now_ms());
     flush_writes();
     IntrusiveList<TurnTask> again;

@@ -65,6 +65,18 @@ class EventLoop {
   void run_next_turn(TurnTask& task) { next_turn_.push_back(task); }
   // Runs when every event of this turn has been handled, once: for output that gains from being gathered from many.
   void at_turn_end(TurnTask& task) { turn_end_.push_back(task); }
+  // Runs after those. Output that is held back until then wakes each peer once, with all that is for it: the peer's next
+  // batch is larger, and so are ours. Without more events in this turn there is nothing to wait for.
+  void send_at_turn_end(TurnTask& task) { sends_.push_back(task); }
+  bool more_events() const { return more_events_; }
+  // Memory for what is held back; valid until then. nullptr when it is full.
+  uint8_t* outbox(size_t size) {
+    if (outbox_used_ + size > kOutboxSize) return nullptr;
+    uint8_t* at = outbox_.get() + outbox_used_;
+    outbox_used_ += size;
+    return at;
+  }
+  static constexpr size_t kOutboxSize = 128 * 1024;
   // Sends what was written during the current dispatch. Called before the scratch is used again.
   void flush_writes();
   void destroy_later(std::unique_ptr<Deferred> object) { graveyard_.push_back(*object.release()); }
@@ -110,6 +122,7 @@ class EventLoop {
 
   void run_posted();
   void run_turn_end();
+  void run_sends();
   void bury();
 
   int epoll_ = -1;
@@ -121,9 +134,12 @@ class EventLoop {
   uint64_t mono_ns_ = 0, wall_ns_ = 0;
   std::unique_ptr<uint8_t[]> scratch_;
   size_t turn_used_ = 0;
+  std::unique_ptr<uint8_t[]> outbox_;
+  size_t outbox_used_ = 0;
+  bool more_events_ = false;
   BlockPool blocks_;
   Rng rng_;
-  IntrusiveList<TurnTask> writes_, next_turn_, turn_end_;
+  IntrusiveList<TurnTask> writes_, next_turn_, turn_end_, sends_;
   IntrusiveList<Deferred> graveyard_, lingering_;
   stats::Cells& cells_;
   TimerWheel wheel_;

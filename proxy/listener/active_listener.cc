@@ -266,7 +266,7 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
   filter::Session& started = *session.release();
   sessions_.push_back(started);
   started.start();
-  if (draining_) started.drain(false);
+  if (draining_ || set_.unhealthy()) started.drain(false);
 }
 
 void ActiveListener::session_ended(filter::Session& session) {

@@ -43,6 +43,12 @@ void ListenerSet::drain(bool inbound_only, bool stop_accepting, bool close_idle)
   }
 }
 
+void ListenerSet::set_unhealthy(bool on) {
+  unhealthy_ = on;
+  if (!on) return;
+  for (auto& [name, listener] : listeners_) listener->drain_sessions(false);
+}
+
 void ListenerSet::close_all() {
   by_address_.clear();
   listeners_.clear();

@@ -35,6 +35,9 @@ class ListenerSet {
   void remove(const std::string& name);
   // Sessions finish what they do. With `stop_accepting` the sockets are no longer read.
   void drain(bool inbound_only, bool stop_accepting, bool close_idle);
+  // While unhealthy, sessions drain from their beginning.
+  void set_unhealthy(bool on);
+  bool unhealthy() const { return unhealthy_; }
   void close_all();
   size_t session_count() const;
 
@@ -54,6 +57,7 @@ class ListenerSet {
   std::map<std::string, std::unique_ptr<ActiveListener>> listeners_;
   std::unordered_map<base::Address, ActiveListener*, base::AddressHash> by_address_;
   base::IntrusiveList<base::Deferred> retired_;
+  bool unhealthy_ = false;
   friend class ActiveListener;
 };
 

@@ -251,6 +251,7 @@ void Connection::close_socket(bool reset) {
   state_ = State::kClosed;
   timer_.cancel();
   write_task_.unlink();
+  held_ = false;
   read_task_.unlink();
   piece_count_ = 0;
   queued_ = 0;
@@ -261,8 +262,23 @@ void Connection::close_socket(bool reset) {
   fd_ = -1;
 }
 
+namespace {
+
+class Nobody final : public ConnectionCallbacks {
+  void on_data(Bytes) override {}
+  void on_eof() override {}
+  void on_close(CloseReason) override {}
+};
+
+}  // namespace
+
 void Connection::close(std::unique_ptr<Connection> connection, bool reset) {
   if (!connection) return;
+  if (connection->held_ && !reset) {  // what an earlier dispatch wrote counts as sent
+    static Nobody nobody;
+    connection->callbacks_ = &nobody;
+    connection->flush();
+  }
   connection->close_socket(reset);
   auto& loop = connection->loop_;
   loop.destroy_later(std::move(connection));

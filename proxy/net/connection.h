@@ -70,7 +70,8 @@ class Connection final : public base::EventHandler, public base::Deferred {
   // Begins to read; with TLS to shake hands within `handshake_timeout_ms` (0: no limit).
   void start(uint64_t handshake_timeout_ms);
 
-  // Queues bytes that stay valid until the current dispatch ends (scratch, turn memory, arenas, constants).
+  // Queues bytes that stay valid until the current dispatch ends (scratch, turn memory, arenas, constants). Little is
+  // sent when the turn ends (EventLoop::send_at_turn_end), much when the dispatch does.
   void write(Bytes data);
   // Queues blocks of the loop's pool, which the connection keeps.
   void write(base::Chain&& data);
@@ -113,7 +114,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
 
   struct WriteTask final : base::TurnTask {
     explicit WriteTask(Connection& c) : connection(c) {}
-    void run_turn_task() override { connection.flush(); }
+    void run_turn_task() override { connection.flush_or_hold(); }
     Connection& connection;
   };
   struct ReadTask final : base::TurnTask {
@@ -134,8 +135,10 @@ class Connection final : public base::EventHandler, public base::Deferred {
   void close_socket(bool reset);
   void on_timer();
   void note_eof();
+  void schedule_write();
+  void flush_or_hold();
   void flush_raw();
-  void flush_secure();
+  void flush_secure(bool hold);
   bool send_secure_output();
   bool send_chain();
   void after_flush();
@@ -162,6 +165,7 @@ class Connection final : public base::EventHandler, public base::Deferred {
   bool eof_ = false;
   bool blocked_ = false;
   bool socket_full_ = false;  // the last send met EAGAIN; EPOLLOUT will come
+  bool held_ = false;         // what waits is in the loop's outbox until the turn ends
   bool write_shut_ = false;   // shutdown_write() asked for
   bool fin_sent_ = false;
   bool reported_open_ = false;

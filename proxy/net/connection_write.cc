@@ -12,6 +12,19 @@ namespace pinnace::net {
 
 using base::EventLoop;
 
+namespace {
+
+// More than this is worth a system call of its own, and less is worth a copy.
+constexpr size_t kMostHeld = 4096;
+
+}  // namespace
+
+void Connection::schedule_write() {
+  if (held_) write_task_.unlink();
+  held_ = false;
+  if (!write_task_.linked()) loop_.write_later(write_task_);
+}
+
 void Connection::write(Bytes data) {
   if (data.empty() || state_ == State::kClosed || state_ == State::kLingering) return;
   queued_ += data.size();
@@ -25,7 +38,7 @@ void Connection::write(Bytes data) {
   } else {
     pieces_[piece_count_++] = data;
   }
-  if (!write_task_.linked()) loop_.write_later(write_task_);
+  schedule_write();
   if (unsent() > buffer_limit_) blocked_ = true;
 }
 
@@ -33,7 +46,7 @@ void Connection::write(base::Chain&& data) {
   if (data.empty() || state_ == State::kClosed || state_ == State::kLingering) return data.clear();
   keep_pieces(0, 0);
   chain_.append(std::move(data));
-  if (!write_task_.linked()) loop_.write_later(write_task_);
+  schedule_write();
   if (unsent() > buffer_limit_) blocked_ = true;
 }
 
@@ -46,15 +59,39 @@ void Connection::keep_pieces(size_t first, size_t skip) {
   queued_ = 0;
 }
 
+// The end of a dispatch: what is little waits for the end of the turn.
+void Connection::flush_or_hold() {
+  bool hold = loop_.more_events() && state_ == State::kOpen && !socket_full_ && !write_shut_ && chain_.empty() &&
+              queued_ <= kMostHeld;
+  if (!hold) return flush();
+  if (secure_) {
+    flush_secure(true);
+    if (!held_ && state_ == State::kOpen) after_flush();
+  } else if (uint8_t* to = loop_.outbox(queued_)) {
+    size_t at = 0;
+    for (size_t i = 0; i < piece_count_; i++) {
+      std::memcpy(to + at, pieces_[i].data(), pieces_[i].size());
+      at += pieces_[i].size();
+    }
+    pieces_[0] = {to, at};
+    piece_count_ = 1;
+    held_ = true;
+  } else {
+    return flush();
+  }
+  if (held_) loop_.send_at_turn_end(write_task_);
+}
+
 void Connection::flush() {
   write_task_.unlink();
+  held_ = false;
   if (state_ == State::kClosed) return;
   if (state_ == State::kConnecting || state_ == State::kHandshake) {
     keep_pieces(0, 0);
     return;
   }
   if (secure_) {
-    flush_secure();
+    flush_secure(false);
   } else {
     flush_raw();
   }
@@ -116,7 +153,7 @@ void Connection::flush_raw() {
 }
 
 // Encrypts everything that waits, small pieces gathered into full records, and sends the ciphertext.
-void Connection::flush_secure() {
+void Connection::flush_secure(bool hold) {
   uint8_t* record = loop_.record_scratch();
   size_t filled = 0;
   bool ok = true;
@@ -151,7 +188,8 @@ void Connection::flush_secure() {
   if (state_ == State::kClosed) return;
   if (!ok) return fail(CloseReason::kTlsFailed, 0);
   if (write_shut_ && !fin_sent_) secure_->shutdown();
-  send_secure_output();
+  held_ = hold && secure_->hold_output();
+  if (!held_) send_secure_output();
 }
 
 // Sends ciphertext as far as the socket takes it and keeps the rest. False when the connection is gone.
@@ -196,7 +234,7 @@ void Connection::after_flush() {
 void Connection::shutdown_write() {
   if (write_shut_ || state_ == State::kClosed) return;
   write_shut_ = true;
-  if (!write_task_.linked()) loop_.write_later(write_task_);
+  schedule_write();
 }
 
 }  // namespace pinnace::net

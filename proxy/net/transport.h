@@ -61,6 +61,8 @@ class SecureTransport {
   virtual void output_consumed(size_t n) = 0;
   // Called when a turn ends: what output() still holds must survive the scratch memory.
   virtual void keep_output() = 0;
+  // Puts it into the loop's outbox, where it lives until the turn ends. False: there is none, or no room.
+  virtual bool hold_output() = 0;
   virtual size_t output_size() const = 0;
 
   virtual const TlsInfo& info() const = 0;

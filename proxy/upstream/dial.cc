@@ -20,31 +20,32 @@ std::vector<std::string> split(std::string_view list) {
 
 }  // namespace
 
-std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const DialOptions& options) {
-  const model::ClusterConfig& config = *cluster.config();
+std::unique_ptr<net::Connection> dial(base::EventLoop& loop, const tls::ContextTable& tls,
+                                      const model::ClusterConfig& config, const model::Endpoint& endpoint,
+                                      const DialOptions& options) {
   net::Source own{config.bind_address};
-  auto connection = net::Connection::connect(cluster.loop(), host.endpoint->address, options.from ? *options.from : own,
+  auto connection = net::Connection::connect(loop, endpoint.address, options.from ? *options.from : own,
                                              config.connect_timeout_ms);
-  if (config.keepalive && connection->fd() >= 0 && host.endpoint->address.is_ip()) {
+  if (config.keepalive && connection->fd() >= 0 && endpoint.address.is_ip()) {
     net::set_keepalive(connection->fd(), *config.keepalive);
   }
   connection->set_buffer_limit(config.buffer_limit);
-  if (config.prologue) connection->set_prologue(config.prologue->make(cluster.loop().cells()));
-  const model::TransportSocket& socket = config.sockets[host.endpoint->socket];
+  if (config.prologue) connection->set_prologue(config.prologue->make(loop.cells()));
+  const model::TransportSocket& socket = config.sockets[endpoint.socket];
   if (socket.proxy_protocol != model::ProxyProtocol::kNone) {
     connection->set_preamble(proxy_header(socket.proxy_protocol, options.source, options.destination));
   }
   if (socket.tls) {
-    tls::ContextPtr context = cluster.tls().find(socket.tls->context_id);
+    tls::ContextPtr context = tls.find(socket.tls->context_id);
     if (context) {
       tls::ClientOptions client;
-      client.session_scope = host.endpoint->address.hash();
+      client.session_scope = endpoint.address.hash();
       if (socket.tls->auto_sni && !options.sni.empty()) client.sni = options.sni;
       client.alpn = split(options.alpn);
       if (client.alpn.empty() && socket.tls->alpn.empty()) client.alpn = split(options.fallback_alpn);
       if (socket.tls->auto_san_validation) client.expected_dns_san = options.sni;
       connection->set_transport(
-          tls::make_client(cluster.loop(), cluster.tls(), std::move(context), socket.tls, client));
+          tls::make_client(loop, tls, std::move(context), socket.tls, client));
     } else {
       connection->set_transport(tls::make_unready("TLS_error:|the secrets of this cluster have not been delivered"));
     }

@@ -21,7 +21,9 @@ struct DialOptions {
   std::string_view fallback_alpn = {};  // where neither `alpn` nor the cluster's TLS names any
 };
 
-// Never fails here: failures come by on_close().
-std::unique_ptr<net::Connection> dial(Cluster& cluster, const Host& host, const DialOptions& options);
+// Never fails here: failures come by on_close(). REQUIRES: an endpoint of that configuration.
+std::unique_ptr<net::Connection> dial(base::EventLoop& loop, const tls::ContextTable& tls,
+                                      const model::ClusterConfig& config, const model::Endpoint& endpoint,
+                                      const DialOptions& options);
 
 }  // namespace pinnace::upstream

@@ -100,10 +100,10 @@ void GrpcCall::send(std::string_view message) {
 // HTTP/2's codec has made frames of what it was given, or copied it, when it returns.
 void GrpcCall::flush() {
   while (sender_ && !outgoing_.empty() && !sender_->blocked()) {
-    const std::string& next = outgoing_.front();
-    sender_->send_data({reinterpret_cast<const uint8_t*>(next.data()), next.size()}, false);
-    unsent_ -= next.size();
+    std::string next = std::move(outgoing_.front());  // the stream may end in send_data(), and close() clears the queue
     outgoing_.pop_front();
+    unsent_ -= next.size();
+    sender_->send_data({reinterpret_cast<const uint8_t*>(next.data()), next.size()}, false);
   }
 }
 

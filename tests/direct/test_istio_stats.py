@@ -238,6 +238,16 @@ def test_what_peers_and_clients_say_is_cut_and_cleaned(lab):
     assert labels["destination_service"] == "h" * 256
 
 
+def test_labels_are_text_whatever_peers_and_clients_send(lab):
+    """Prometheus refuses a page with one label that is none, and series are kept."""
+    proxy = http(lab, cluster(lab.origin(), "some", istio={}), direction="INBOUND", filters=[metadata_exchange(**SERVER), stats(
+        metrics=[{"dimensions": {"agent": "request.useragent"}}])])
+    lab.client(proxy.port).get("/", headers=[(METADATA, words({"WORKLOAD_NAME": "w" * 255 + "\u00e9"})), ("user-agent", "a\xffb")])
+    labels, _ = one(proxy, "istio_requests_total")  # decoded, so it is UTF-8
+    assert labels["source_workload"] == "w" * 255 + "!" and labels["agent"] == "a!b"
+    assert proxy.admin_json("/stats?format=json")
+
+
 def test_long_names_count_by_their_bytes(lab):
     proxy = http(lab, cluster(lab.origin(), "inbound|80||"), filters=INBOUND, direction="INBOUND")
     client = lab.client(proxy.port)

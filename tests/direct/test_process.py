@@ -278,6 +278,18 @@ def test_admin_healthcheck_fail_shows_in_ready(proxy):
     assert proxy.admin("/ready").text == "LIVE\n"
 
 
+def test_a_failed_health_check_sends_connections_away_until_it_is_ok_again(lab, proxy):
+    old = lab.client(proxy.port)
+    assert old.get("/").get("connection") is None
+    proxy.admin("/healthcheck/fail", "POST")
+    eventually(lambda: lab.client(proxy.port).get("/").get("connection") == "close")
+    assert old.get("/").get("connection") == "close"
+    proxy.admin("/healthcheck/ok", "POST")
+    new = lab.client(proxy.port)
+    eventually(lambda: lab.client(proxy.port).get("/").get("connection") is None)
+    assert [new.get("/").get("connection") for _ in range(3)] == [None] * 3
+
+
 def test_admin_drain_listeners_refuses_new_and_closes_old_politely(lab, proxy):
     client = lab.client(proxy.port)
     client.get("/")

@@ -193,6 +193,7 @@ class Side:
 HEADERS = [(x, "mine") for x in ("x-mine", "user-agent", "referer", "x-forwarded-for", "x-request-id")] + [("x-empty", "")]
 REQUESTS = {
     "plain": lambda x: x.get(), "headers": lambda x: x.get(headers=HEADERS), "HEAD": lambda x: x.get(method="HEAD"),
+    "no text": lambda x: x.send(b"GET /plain HTTP/1.1\r\nhost: a\r\nuser-agent: a\xffb\r\nx-mine: \xc3\xa9 \xc3\r\n\r\n"),
     "a header twice": lambda x: x.get(headers=[("x-mine", "one"), ("x-mine", "two")]), "OPTIONS": lambda x: x.get(method="OPTIONS"),
     "a body": lambda x: x.get(method="POST", body=b"12345"), "an empty body": lambda x: x.get(method="PUT", body=b""),
     "another method": lambda x: x.get(method="PURGE"), "a query": lambda x: x.get("/plain?a=b&c=%20"),

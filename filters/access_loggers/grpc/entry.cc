@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <charconv>
 
+#include "proxy/base/utf8.h"
+
 namespace pinnace::filters::grpc_access_log {
 namespace {
 
 namespace pb = envoy::data::accesslog::v3;
 using access_log::Entry;
 using http::HeaderId;
+
+// ENVOY: a receiver refuses a message whose strings are no UTF-8, and with it the entries of others.
+std::string text(std::string_view value) { return base::is_utf8(value) ? std::string(value) : base::to_utf8(value); }
 
 void set_address(const base::Address& from, envoy::config::core::v3::Address& to) {
   if (from.is_ip()) {
@@ -20,16 +25,16 @@ void set_address(const base::Address& from, envoy::config::core::v3::Address& to
 }
 
 // "1.2.3.4:80" and "[::1]:80".
-void set_address(std::string_view text, envoy::config::core::v3::Address& to) {
-  size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos || text.front() == '/') {
-    if (!text.empty()) to.mutable_pipe()->set_path(std::string(text));
+void set_address(std::string_view host, envoy::config::core::v3::Address& to) {
+  size_t colon = host.rfind(':');
+  if (colon == std::string_view::npos || host.front() == '/') {
+    if (!host.empty()) to.mutable_pipe()->set_path(std::string(host));
     return;
   }
-  std::string_view ip = text.substr(0, colon);
+  std::string_view ip = host.substr(0, colon);
   if (ip.size() > 2 && ip.front() == '[') ip = ip.substr(1, ip.size() - 2);
   uint32_t port = 0;
-  std::from_chars(text.data() + colon + 1, text.data() + text.size(), port);
+  std::from_chars(host.data() + colon + 1, host.data() + host.size(), port);
   to.mutable_socket_address()->set_address(std::string(ip));
   to.mutable_socket_address()->set_port_value(port);
 }
@@ -72,15 +77,15 @@ void set_flags(const http::StreamInfo& info, pb::ResponseFlags& to) {
 
 void set_tls(const http::StreamInfo& info, pb::TLSProperties& to) {
   const net::TlsInfo& tls = *info.tls;
-  to.set_tls_sni_hostname(std::string(info.requested_server_name.empty() ? tls.sni : info.requested_server_name));
+  to.set_tls_sni_hostname(text(info.requested_server_name.empty() ? tls.sni : info.requested_server_name));
   if (tls.version == "TLSv1.3") to.set_tls_version(pb::TLSProperties::TLSv1_3);
   if (tls.version == "TLSv1.2") to.set_tls_version(pb::TLSProperties::TLSv1_2);
   for (const auto& uri : tls.local_uri_sans) {
-    to.mutable_local_certificate_properties()->add_subject_alt_name()->set_uri(uri);
+    to.mutable_local_certificate_properties()->add_subject_alt_name()->set_uri(text(uri));
   }
   auto* peer = to.mutable_peer_certificate_properties();
-  for (const auto& uri : tls.peer_uri_sans) peer->add_subject_alt_name()->set_uri(uri);
-  peer->set_subject(tls.peer_subject);
+  for (const auto& uri : tls.peer_uri_sans) peer->add_subject_alt_name()->set_uri(text(uri));
+  peer->set_subject(text(tls.peer_subject));
 }
 
 void fill_common(const Entry& entry, pb::AccessLogCommon& out) {
@@ -105,7 +110,7 @@ void fill_common(const Entry& entry, pb::AccessLogCommon& out) {
   out.set_route_name(std::string(info.route_name));
   std::string failure(info.upstream_failure);
   if (failure.starts_with("delayed_connect_error")) std::replace(failure.begin(), failure.end(), '_', ' ');
-  out.set_upstream_transport_failure_reason(failure);
+  out.set_upstream_transport_failure_reason(text(failure));
   out.set_upstream_request_attempt_count(info.attempts);
   out.set_connection_termination_details(std::string(info.termination_details));
   if (info.flags != 0) set_flags(info, *out.mutable_response_flags());
@@ -133,24 +138,23 @@ void add_headers(const std::vector<std::string>& names, const http::HeaderMap& f
   for (const auto& name : names) {
     for (const http::Header& field : from) {
       if (field.name != name) continue;
-      auto [at, fresh] = to.insert({name, std::string(field.value)});
-      if (!fresh) at->second += "," + std::string(field.value);
+      auto [at, fresh] = to.insert({name, text(field.value)});
+      if (!fresh) at->second += "," + text(field.value);
     }
   }
 }
 
 void fill_request(const http::RequestHead& head, const http::StreamInfo& info,
                   const std::vector<std::string>& additional, pb::HTTPRequestProperties& out) {
-  auto text = [&](HeaderId id) { return std::string(head.headers.get(id)); };
   out.set_request_method(method_of(head.method));
-  out.set_scheme(std::string(head.scheme));
-  out.set_authority(std::string(head.authority));
-  out.set_path(std::string(head.path));
-  out.set_user_agent(text(HeaderId::kUserAgent));
-  if (const auto* referer = head.headers.find("referer")) out.set_referer(std::string(referer->value));
-  out.set_forwarded_for(text(HeaderId::kForwardedFor));
-  out.set_request_id(text(HeaderId::kRequestId));
-  if (const auto* path = head.headers.find("x-envoy-original-path")) out.set_original_path(std::string(path->value));
+  out.set_scheme(text(head.scheme));
+  out.set_authority(text(head.authority));
+  out.set_path(text(head.path));
+  out.set_user_agent(text(head.headers.get(HeaderId::kUserAgent)));
+  if (const auto* referer = head.headers.find("referer")) out.set_referer(text(referer->value));
+  out.set_forwarded_for(text(head.headers.get(HeaderId::kForwardedFor)));
+  out.set_request_id(text(head.headers.get(HeaderId::kRequestId)));
+  if (const auto* path = head.headers.find("x-envoy-original-path")) out.set_original_path(text(path->value));
   uint64_t bytes = 0;
   for (std::string_view name : {":method", ":scheme", ":authority", ":path"}) {
     std::string_view value = pseudo(head, name);
@@ -161,7 +165,7 @@ void fill_request(const http::RequestHead& head, const http::StreamInfo& info,
   out.set_request_body_bytes(info.bytes_received);
   for (const auto& name : additional) {
     if (std::string_view value = pseudo(head, name); !value.empty()) {
-      (*out.mutable_request_headers())[name] = std::string(value);
+      (*out.mutable_request_headers())[name] = text(value);
     }
   }
   add_headers(additional, head.headers, *out.mutable_request_headers());
@@ -170,7 +174,7 @@ void fill_request(const http::RequestHead& head, const http::StreamInfo& info,
 void fill_response(const http::ResponseHead* head, const http::StreamInfo& info,
                    const std::vector<std::string>& additional, pb::HTTPResponseProperties& out) {
   if (info.response_code != 0) out.mutable_response_code()->set_value(info.response_code);
-  out.set_response_code_details(std::string(info.details));
+  out.set_response_code_details(text(info.details));
   out.set_response_body_bytes(info.bytes_sent);
   if (!head) return;
   uint64_t bytes = std::string_view(":status200").size();

@@ -97,10 +97,10 @@ void TcpSession::connect() {
   host_->total_connections++;
   worker_.loop.cells().add(stats.cx_total);
   worker_.loop.cells().inc(stats.cx_active);
-  upstream_ = upstream::dial(*cluster, *host_,
-                             {.source = &connection().remote_address(),
-                              .destination = &local_,
-                              .from = accepted_.source.address.is_ip() ? &accepted_.source : nullptr});
+  upstream::DialOptions options{.source = &connection().remote_address(),
+                                .destination = &local_,
+                                .from = accepted_.source.address.is_ip() ? &accepted_.source : nullptr};
+  upstream_ = upstream::dial(worker_.loop, cluster->tls(), *cluster->config(), *host_->endpoint, options);
   upstream_bytes_ = {stats.cx_rx_bytes, stats.cx_tx_bytes};
   upstream_->set_callbacks(upstream_side_);
   upstream_->set_byte_stats(&upstream_bytes_);

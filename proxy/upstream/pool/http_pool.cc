@@ -27,8 +27,9 @@ std::string_view fallback_alpn(PoolProtocol protocol) {
 
 HttpPool::HttpPool(Cluster& cluster, Host& host, const PoolKey& key)
     : loop_(cluster.loop()),
-      cluster_(cluster),
+      tls_(cluster.tls()),
       config_(cluster.config()),
+      endpoint_(host.endpoint),
       host_(host),
       sni_(key.sni),
       alpn_(key.alpn),
@@ -103,11 +104,11 @@ void HttpPool::open_connection() {
   host_.total_connections++;
   loop_.cells().add(config_->stats.cx_total);
   loop_.cells().inc(config_->stats.cx_active);
-  auto* connection = new ClientConnection(*this, dial(cluster_, host_,
-                                                      {.sni = key_.sni,
-                                                       .alpn = key_.alpn,
-                                                       .from = key_.source == net::Source() ? nullptr : &key_.source,
-                                                       .fallback_alpn = fallback_alpn(key_.protocol)}));
+  DialOptions options{.sni = key_.sni,
+                      .alpn = key_.alpn,
+                      .from = key_.source == net::Source() ? nullptr : &key_.source,
+                      .fallback_alpn = fallback_alpn(key_.protocol)};
+  auto* connection = new ClientConnection(*this, dial(loop_, tls_, *config_, *endpoint_, options));
   busy_.push_back(*connection);
 }
 

@@ -78,8 +78,10 @@ class HttpPool final : public base::Deferred {
   void attach(ClientConnection& connection, PoolWaiter& waiter);
 
   base::EventLoop& loop_;
-  Cluster& cluster_;  // outlives the pool's use of it: retire() is called before it goes
+  const tls::ContextTable& tls_;
+  // As they were when the pool was made: it may outlive the cluster, and retire() comes when they change.
   model::ClusterPtr config_;
+  std::shared_ptr<const model::Endpoint> endpoint_;
   Host& host_;
   std::string sni_, alpn_;
   PoolKey key_;  // its views are of these
