@@ -96,6 +96,7 @@ class Configuration {
   void arm_deadlines();
   void arm_listener(const compile::CompiledListener& listener);
   void give_up_on_fault(const std::string& type_url);
+  void refuse_routes(const Resource& resource, const std::string& why);
   void later(uint64_t delay_ms, std::function<void()> work);
   int64_t now_s() const;
 

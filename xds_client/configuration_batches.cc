@@ -63,10 +63,20 @@ void Configuration::give_up_on_fault(const std::string& type_url) {
   if (type_url == kSecretType) secrets_.give_up_all();
   if (type_url == kExtensionType) extensions_.give_up_all();
   if (type_url == kRuntimeType) missing_layers_.clear();
-  if (type_url == kRouteType) {
-    for (auto& [ref, entry] : routes_) entry.given_up = entry.given_up || !entry.delivered;
-  }
+  if (type_url == kRouteType) refuse_routes({}, "a response that cannot be understood");
   if (!begun_ && missing_layers_.empty()) begin();
+}
+
+// What waits for routes of that name, or of any when it has none.
+void Configuration::refuse_routes(const Resource& resource, const std::string& why) {
+  for (const auto& [name, listener] : listeners_) {
+    if (!listener.warming) continue;
+    for (const auto& route : listener.warming->routes) {
+      if (!resource.name.empty() && route.resource.name != resource.name) continue;
+      RouteEntry& entry = routes_[route.resource];
+      if (!entry.delivered) entry.rejected = {resource, why, now_s()};
+    }
+  }
 }
 
 // Publishes, then answers: an ACK means compiled and in force (or warming, with the old one still in force).
@@ -141,7 +151,9 @@ void Configuration::apply_runtime(Batch batch) {
     envoy::service::runtime::v3::Runtime runtime;
     if (!resource.body.UnpackTo(&runtime)) {
       note(rejected, resource.name, "no Runtime");
-      missing_layers_.erase(resource.name);  // ENVOY: a bad first answer does not hold the start up
+      // ENVOY: a bad first answer does not hold the start up.
+      if (resource.name.empty()) missing_layers_.clear();
+      else missing_layers_.erase(resource.name);
     } else if (!context_.runtime.set_layer(runtime.name(), runtime.layer())) {
       note(rejected, runtime.name(), "no such layer in layered_runtime");
     } else {
@@ -218,6 +230,7 @@ void Configuration::apply_routes(const model::ConfigSource& source, Batch batch)
       for (auto& item : *items) {
         if (item.undecodable) {
           note(rejected, item.resource.name, "no RouteConfiguration");
+          refuse_routes(item.resource, "no RouteConfiguration");
           continue;
         }
         item.resource.name = item.name;

@@ -13,7 +13,11 @@ std::string Secrets::apply(const model::ConfigSource& source, const Batch& batch
   std::string problems;
   for (const auto& resource : batch.resources) {
     tls_pb::Secret secret;
-    if (!resource.body.UnpackTo(&secret)) return "a resource that is no Secret";
+    if (!resource.body.UnpackTo(&secret)) {
+      if (resource.name.empty()) give_up_all();
+      else refuse({source, resource.name});
+      return "a resource that is no Secret";
+    }
     Key changed{source, secret.name()};
     // A bad secret must not take the place of a good one: try it before keeping it.
     std::string wrong = fault(changed, secret);
