@@ -8,8 +8,10 @@
 
 #include "proxy/base/log.h"
 #include "proxy/server.h"
+#include "tls/memory.h"
 
 int main(int argc, char** argv) {
+  pinnace::tls::keep_record_buffers();
   pinnace::Options options;
   std::string mode = "serve", ignored;
   bool flag = false;

@@ -17,16 +17,21 @@ Peers& Peers::here(const Labels& labels) {
 template <class Decode>
 PeerPtr Peers::find(Known& known, std::string_view words, Decode decode) {
   if (words.empty() || words.size() > kMostWords) return nullptr;
-  auto found = known.find(words);
-  if (found != known.end()) return found->second;
-  if (headers_.size() + structs_.size() + endpoints_.size() >= kMost || bytes_ + words.size() > kMostBytes) {
-    for (Known* each : {&headers_, &structs_, &endpoints_}) each->clear();
+  if (known.last && known.last->first == words) return known.last->second;
+  auto found = known.table.find(words);
+  if (found != known.table.end()) {
+    known.last = &*found;
+    return found->second;
+  }
+  size_t count = headers_.table.size() + structs_.table.size() + endpoints_.table.size();
+  if (count >= kMost || bytes_ + words.size() > kMostBytes) {
+    for (Known* each : {&headers_, &structs_, &endpoints_}) *each = {};
     bytes_ = 0;
   }
   std::optional<Workload> workload = decode();
   PeerPtr peer = workload ? std::make_shared<const Workload>(std::move(*workload)) : nullptr;
   bytes_ += words.size();
-  known.emplace(words, peer);
+  known.table.emplace(words, peer);
   return peer;
 }
 

@@ -35,7 +35,11 @@ class Peers {
   struct Hash : std::hash<std::string_view> {
     using is_transparent = void;
   };
-  using Known = std::unordered_map<std::string, PeerPtr, Hash, std::equal_to<>>;
+  using Table = std::unordered_map<std::string, PeerPtr, Hash, std::equal_to<>>;
+  struct Known {
+    Table table;
+    const Table::value_type* last = nullptr;  // found: comparing is less than hashing, and peers send more than one request
+  };
 
   template <class Decode>
   PeerPtr find(Known& known, std::string_view words, Decode decode);

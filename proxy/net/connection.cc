@@ -52,7 +52,7 @@ void Connection::start(uint64_t handshake_timeout_ms) {
 // A fresh socket's buffer takes it whole; one that does not is no use.
 bool Connection::send_preamble() {
   if (preamble_.empty()) return true;
-  ssize_t n = ::send(fd_, preamble_.data(), preamble_.size(), MSG_NOSIGNAL);
+  ssize_t n = send_bytes(fd_, preamble_.data(), preamble_.size());
   bool whole = n == static_cast<ssize_t>(preamble_.size());
   preamble_ = {};
   if (!whole) fail(CloseReason::kPeerReset, n < 0 ? errno : ENOBUFS);
@@ -152,7 +152,7 @@ void Connection::read_more() {
       if (!read_task_.linked()) loop_.run_next_turn(read_task_);
       return;
     }
-    ssize_t n = ::recv(fd_, loop_.read_scratch(), EventLoop::kReadSize, 0);
+    ssize_t n = receive(fd_, loop_.read_scratch(), EventLoop::kReadSize);
     if (n > 0) {
       // A short read has drained the socket; a FIN that came with it has set hung_up_ and is read next.
       if (static_cast<size_t>(n) < EventLoop::kReadSize && !hung_up_) readable_ = false;

@@ -120,7 +120,7 @@ void Connection::flush_raw() {
       }
     }
     ssize_t n =
-        count == 1 ? ::send(fd_, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL) : send_gathered(fd_, parts, count);
+        count == 1 ? send_bytes(fd_, parts[0].iov_base, parts[0].iov_len) : send_gathered(fd_, parts, count);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -196,7 +196,7 @@ void Connection::flush_secure(bool hold) {
 bool Connection::send_secure_output() {
   while (!socket_full_ && secure_->output_size() > 0) {
     Bytes data = secure_->output();
-    ssize_t n = ::send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
+    ssize_t n = send_bytes(fd_, data.data(), data.size());
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || errno == EWOULDBLOCK) {

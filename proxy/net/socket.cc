@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -133,7 +134,13 @@ ssize_t send_gathered(int fd, iovec* parts, size_t count) {
   msghdr message{};
   message.msg_iov = parts;
   message.msg_iovlen = count;
-  return sendmsg(fd, &message, MSG_NOSIGNAL);
+  return syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL);
+}
+
+ssize_t receive(int fd, void* to, size_t size) { return syscall(SYS_recvfrom, fd, to, size, 0, nullptr, nullptr); }
+
+ssize_t send_bytes(int fd, const void* from, size_t size) {
+  return syscall(SYS_sendto, fd, from, size, MSG_NOSIGNAL, nullptr, 0);
 }
 
 void set_keepalive(int fd, const Keepalive& keepalive) {

@@ -37,6 +37,10 @@ base::Address socket_name(int fd);
 bool original_destination(int fd, base::Address& destination);
 void set_no_delay(int fd);
 void reset_on_close(int fd);
+// As recv(2), send(2) with MSG_NOSIGNAL, and sendmsg(2). In a program with threads the C library's own are cancellation
+// points, which cost two atomic operations each.
+ssize_t receive(int fd, void* to, size_t size);
+ssize_t send_bytes(int fd, const void* from, size_t size);
 ssize_t send_gathered(int fd, iovec* parts, size_t count);
 
 struct Keepalive {

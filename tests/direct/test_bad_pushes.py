@@ -1,6 +1,7 @@
 """What a control plane gets wrong in one push: what is refused is told once, by type, resource and field, in the log and in
 /config_dump; everything else takes effect, and what served before serves on under a trickle of requests."""
 import json
+import threading
 
 import pytest
 from google.protobuf import any_pb2
@@ -314,6 +315,28 @@ def test_a_cluster_or_listener_removed_in_use_lets_its_requests_finish(lab, delt
     assert [client.response().text for client in clients] == ["late", "late"]
     mesh.ads.change({"listener": [mesh.listener("second", port)]})
     eventually(lambda: mesh.get(port=port).text == "origin")
+    mesh.must_be_well()
+
+
+def test_a_request_that_waits_for_a_connection_of_a_cluster_that_goes_is_answered(lab, delta):
+    """Its pool outlives the cluster, and dials once more when the one connection that was allowed is free."""
+    mesh = Mesh(lab, delta)
+    slow, released = lab.origin("slow"), threading.Event()
+    slow.default = lambda x: (released.wait(10), x.reply(200, b"slow"))
+    one = {"thresholds": [{"max_connections": 1}]}
+    mesh.ads.change({"cluster": [c.cluster("slow", slow.port, circuit_breakers=one)],
+                     "route": [c.route_config("r", [c.route("/slow", "slow"), c.route("/", "c")])]})
+    released.set()
+    eventually(lambda: mesh.get("/slow").text == "slow")
+    released.clear()
+    clients = [lab.client(mesh.port) for _ in range(4)]  # two of each worker
+    for client in clients:
+        client.send("GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
+    eventually(lambda: mesh.proxy.stat("cluster.slow.upstream_rq_active") == 4)
+    mesh.ads.change({}, {"cluster": ["slow"]})
+    eventually(lambda: mesh.proxy.stat("cluster_manager.active_clusters") == 2)
+    released.set()
+    assert [client.response().text for client in clients] == ["slow"] * 4
     mesh.must_be_well()
 
 
