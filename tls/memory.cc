@@ -8,7 +8,8 @@
 namespace pinnace::tls {
 namespace {
 
-// A record (RFC 8446 5.2: 2^14 bytes and some more) with OpenSSL's room around it; all such blocks have the larger size.
+// A record (RFC 8446 5.2: 2^14 bytes and some more) with OpenSSL's room around it; all such blocks have the larger
+// size.
 constexpr size_t kSmallest = 16 * 1024, kBlock = 17 * 1024;
 constexpr size_t kKept = 8;
 

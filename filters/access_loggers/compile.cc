@@ -31,7 +31,7 @@ Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, int
   if (depth == 0) return error("nested too deeply");
   switch (value.kind_case()) {
     case Value::kStringValue: {
-      auto format = access_log::Format::compile(value.string_value());
+      auto format = access_log::Format::compile(value.string_value(), access_log::Style::kJson);
       if (!format) return format.error();
       node.kind = Kind::kFormat;
       node.format = std::move(*format);

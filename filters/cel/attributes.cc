@@ -178,7 +178,8 @@ Value value_of(Attribute attribute, std::string_view name, const Facts& facts, s
     case Attribute::kResponseGrpcStatus:
       return facts.grpc_status < 0 ? Value::error() : Value::of(int64_t{facts.grpc_status});
     case Attribute::kResponseSize: return facts.request ? integer(info.bytes_sent) : Value::error();
-    case Attribute::kResponseHeader: return facts.response ? header(facts.response->headers, name, scratch) : Value::error();
+    case Attribute::kResponseHeader:
+      return facts.response ? header(facts.response->headers, name, scratch) : Value::error();
     case Attribute::kSourceAddress: return address(&info.remote_address, scratch);
     case Attribute::kSourcePort: return port(&info.remote_address);
     case Attribute::kDestinationAddress: return address(info.local_address, scratch);

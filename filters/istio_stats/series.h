@@ -83,7 +83,7 @@ class SeriesTable {
     const model::ClusterPtr* cluster = nullptr;  // whose service it is, with the facts
     istio::PeerPtr own_peer = {};                // what `peer` and `cluster` may point to
     model::ClusterPtr own_cluster = {};
-    Facts facts;                                 // with peer and upstream, as the pointers above
+    Facts facts;                           // with peer and upstream, as the pointers above
     const Outcome* outcome = nullptr;      // nullptr: only of the peers, for what is counted before the end
     std::vector<std::string> values = {};  // of Settings::expressions
 

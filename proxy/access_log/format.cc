@@ -1,17 +1,15 @@
 #include "proxy/access_log/format.h"
 
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstdlib>
-#include <cstring>
 #include <iterator>
 #include <utility>
 
 #include "proxy/access_log/json_text.h"
+#include "proxy/access_log/value_writer.h"
 
 namespace pinnace::access_log {
 
@@ -25,131 +23,8 @@ const char* const kDefaultFormat =
 
 namespace {
 
-// A value from a peer cannot break a line or its quotes.
-constexpr auto kPlain = [] {
-  std::array<bool, 256> table{};
-  for (int c = 0x20; c < 256; c++) table[static_cast<size_t>(c)] = c != 0x7f && c != '"' && c != '\\';
-  return table;
-}();
-
-// Whether all eight bytes are kPlain. May say false where a byte beyond ASCII follows one that is not.
-bool all_plain(const char* eight) {
-  static constexpr uint64_t kOnes = 0x0101010101010101, kHighs = 0x8080808080808080;
-  uint64_t bytes;
-  std::memcpy(&bytes, eight, sizeof bytes);
-  auto zero = [](uint64_t x) { return (x - kOnes) & ~x; };  // its high bits: a byte is 0
-  uint64_t control = (bytes - kOnes * 0x20) & ~bytes;
-  uint64_t found = control | zero(bytes ^ kOnes * '"') | zero(bytes ^ kOnes * '\\') | zero(bytes ^ kOnes * 0x7f);
-  return (found & kHighs) == 0;
-}
-
-void put_escaped(std::string& out, std::string_view value) {
-  size_t plain = 0;
-  while (value.size() - plain >= 8 && all_plain(value.data() + plain)) plain += 8;
-  while (plain < value.size() && kPlain[static_cast<unsigned char>(value[plain])]) plain++;
-  out += value.substr(0, plain);
-  for (char c : value.substr(plain)) {
-    auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      static constexpr char kHex[] = "0123456789abcdef";
-      out += "\\x";
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    } else {
-      if (c == '"' || c == '\\') out += '\\';
-      out += c;
-    }
-  }
-}
-
 // `:N` cuts the value, not what escaping made of it: a cut escape would swallow the quote after it.
 std::string_view cut(std::string_view value, const size_t* length) { return length ? value.substr(0, *length) : value; }
-
-// Writes values in a style.
-struct Writer {
-  std::string& out;
-  Style style;
-
-  bool json() const { return style >= Style::kJson; }
-  void absent() const {
-    if (style == Style::kJsonValue) out += "null";
-    else if (style == Style::kText || style == Style::kJson) out += '-';
-  }
-  void number(uint64_t value) const {
-    char digits[20];
-    auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
-    out.append(digits, static_cast<size_t>(end - digits));
-  }
-  // What needs no escape.
-  void plain(std::string_view value) const {
-    if (style == Style::kJsonValue) out += '"';
-    out += value;
-    if (style == Style::kJsonValue) out += '"';
-  }
-  // Views without data are absent.
-  void value(std::string_view value) const {
-    if (value.data() == nullptr) return absent();
-    if (!json()) return put_escaped(out, value);
-    if (style == Style::kJsonValue) out += '"';
-    put_json_escaped(out, value);
-    if (style == Style::kJsonValue) out += '"';
-  }
-  // Empty ones are absent too.
-  void text(std::string_view text) const { text.empty() ? absent() : value(text); }
-  // ENVOY: details are written with underscores for spaces.
-  void details(std::string_view text) const {
-    size_t from = out.size();
-    this->text(text);
-    std::replace(out.begin() + static_cast<std::ptrdiff_t>(from), out.end(), ' ', '_');
-  }
-  // ENVOY: a name that is no host name is told as such.
-  void server_name(std::string_view name) const {
-    auto good = [](char c) { return isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_'; };
-    if (std::all_of(name.begin(), name.end(), good)) return text(name);
-    std::string clean = "invalid:" + std::string(name);
-    std::replace_if(
-        clean.begin() + 8, clean.end(), [&](char c) { return !good(c); }, '_');
-    value(clean);
-  }
-  void list(const std::vector<std::string>* values) const {
-    if (!values || values->empty()) return absent();
-    if (values->size() == 1) return value(values->front());
-    std::string joined;
-    for (const auto& one : *values) joined += (joined.empty() ? "" : ",") + one;
-    value(joined);
-  }
-  void address(const base::Address* address) const;
-};
-
-char* put_digits(char* at, uint32_t value) {
-  char reversed[10];
-  size_t n = 0;
-  do {
-    reversed[n++] = static_cast<char>('0' + value % 10);
-    value /= 10;
-  } while (value > 0);
-  while (n > 0) *at++ = reversed[--n];
-  return at;
-}
-
-void Writer::address(const base::Address* address) const {
-  using Kind = base::Address::Kind;
-  if (!address || address->kind() == Kind::kNone) {
-    absent();
-  } else if (address->kind() == Kind::kIpv4) {  // the usual case, without a temporary
-    char text[sizeof "255.255.255.255:65535"];
-    char* at = text;
-    for (size_t i = 0; i < 4; i++) {
-      if (i > 0) *at++ = '.';
-      at = put_digits(at, address->bytes()[i]);
-    }
-    *at++ = ':';
-    at = put_digits(at, address->port());
-    plain({text, static_cast<size_t>(at - text)});
-  } else {
-    value(address->text());
-  }
-}
 
 std::string ip_of(const base::Address* address) { return address ? address->ip_text() : std::string(); }
 
@@ -160,25 +35,6 @@ std::pair<std::string_view, std::string_view> split_host(std::string_view host) 
   std::string_view ip = host.substr(0, colon);
   if (ip.size() > 2 && ip.front() == '[') ip = ip.substr(1, ip.size() - 2);
   return {ip, host.substr(colon + 1)};
-}
-
-// "2026-11-22T12:00:00.123Z"; the second is formatted once and kept.
-void put_time(const Writer& to, uint64_t wall_ns) {
-  thread_local uint64_t last_second = 0;
-  thread_local char text[sizeof "2026-11-22T12:00:00.123Z"] = {};
-  uint64_t second = wall_ns / 1000000000;
-  if (second != last_second) {
-    last_second = second;
-    auto when = static_cast<time_t>(second);
-    tm utc{};
-    gmtime_r(&when, &utc);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S.000Z", &utc);
-  }
-  uint64_t ms = wall_ns / 1000000 % 1000;
-  text[20] = static_cast<char>('0' + ms / 100);
-  text[21] = static_cast<char>('0' + ms / 10 % 10);
-  text[22] = static_cast<char>('0' + ms % 10);
-  to.plain({text, sizeof text - 1});
 }
 
 std::string lower(std::string_view text) {
@@ -237,7 +93,10 @@ Result<Format> Format::compile(std::string_view text, Style style) {
   std::string literal;
   auto flush = [&] {
     if (literal.empty()) return;
-    format.items_.push_back({Op::kLiteral, std::move(literal), {}, {}});
+    std::string written;
+    if (style >= Style::kJson) put_json_escaped(written, literal);
+    else written = literal;
+    format.items_.push_back({Op::kLiteral, std::move(written), {}, {}});
     literal.clear();
   };
   while (!text.empty()) {
@@ -345,23 +204,19 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
 
 void Format::render(const Entry& entry, std::string& out, Style style) const {
   for (const Item& item : items_) {
-    if (item.op == Op::kLiteral) {
-      if (style >= Style::kJson) put_json_escaped(out, item.text);
-      else out += item.text;
-    } else {
-      render_item(item, entry, style, out);
-    }
+    if (item.op == Op::kLiteral) out += item.text;
+    else render_item(item, entry, style, out);
   }
 }
 
 void Format::render_item(const Item& item, const Entry& entry, Style style, std::string& out) {
   const http::StreamInfo& info = entry.info;
-  const Writer to{out, style};
+  const ValueWriter to{out, style};
   const size_t* length = item.has_length ? &item.max_length : nullptr;
   switch (item.op) {
     case Op::kLiteral: break;
     case Op::kFixed: return to.value(item.text);
-    case Op::kStartTime: return put_time(to, info.start_wall_ns);
+    case Op::kStartTime: return to.time(info.start_wall_ns);
     case Op::kRequestHeaderWithoutQuery:
     case Op::kRequestHeader: {
       std::string_view value;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "proxy/access_log/value_writer.h"
 #include "proxy/base/result.h"
 #include "proxy/http/stream_info.h"
 
@@ -22,17 +23,9 @@ struct Entry {
   bool tcp = false;
 };
 
-// How values are written.
-enum class Style : uint8_t {
-  kText,      // absent: "-"
-  kOmitting,  // absent: nothing (omit_empty_values)
-  kJson,      // inside a JSON string; absent: "-"
-  kJsonOmitting,
-  kJsonValue,  // as a JSON value of its own: numbers bare, absent: null
-};
-
 class Format {
  public:
+  // `style`: how what stands between the operators is written, and render() without another.
   static Result<Format> compile(std::string_view text, Style style = Style::kText);
   void render(const Entry& entry, std::string& out) const { render(entry, out, style_); }
   void render(const Entry& entry, std::string& out, Style style) const;

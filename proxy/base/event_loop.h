@@ -65,8 +65,8 @@ class EventLoop {
   void run_next_turn(TurnTask& task) { next_turn_.push_back(task); }
   // Runs when every event of this turn has been handled, once: for output that gains from being gathered from many.
   void at_turn_end(TurnTask& task) { turn_end_.push_back(task); }
-  // Runs after those. Output that is held back until then wakes each peer once, with all that is for it: the peer's next
-  // batch is larger, and so are ours. Without more events in this turn there is nothing to wait for.
+  // Runs after those. Output that is held back until then wakes each peer once, with all that is for it: the peer's
+  // next batch is larger, and so are ours. Without more events in this turn there is nothing to wait for.
   void send_at_turn_end(TurnTask& task) { sends_.push_back(task); }
   bool more_events() const { return more_events_; }
   // Memory for what is held back; valid until then. nullptr when it is full.

@@ -119,8 +119,7 @@ void Connection::flush_raw() {
         total += pieces_[i].size();
       }
     }
-    ssize_t n =
-        count == 1 ? send_bytes(fd_, parts[0].iov_base, parts[0].iov_len) : send_gathered(fd_, parts, count);
+    ssize_t n = count == 1 ? send_bytes(fd_, parts[0].iov_base, parts[0].iov_len) : send_gathered(fd_, parts, count);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       if (errno == EAGAIN || errno == EWOULDBLOCK) {

@@ -24,8 +24,8 @@ std::unique_ptr<net::Connection> dial(base::EventLoop& loop, const tls::ContextT
                                       const model::ClusterConfig& config, const model::Endpoint& endpoint,
                                       const DialOptions& options) {
   net::Source own{config.bind_address};
-  auto connection = net::Connection::connect(loop, endpoint.address, options.from ? *options.from : own,
-                                             config.connect_timeout_ms);
+  auto connection =
+      net::Connection::connect(loop, endpoint.address, options.from ? *options.from : own, config.connect_timeout_ms);
   if (config.keepalive && connection->fd() >= 0 && endpoint.address.is_ip()) {
     net::set_keepalive(connection->fd(), *config.keepalive);
   }
@@ -44,8 +44,7 @@ std::unique_ptr<net::Connection> dial(base::EventLoop& loop, const tls::ContextT
       client.alpn = split(options.alpn);
       if (client.alpn.empty() && socket.tls->alpn.empty()) client.alpn = split(options.fallback_alpn);
       if (socket.tls->auto_san_validation) client.expected_dns_san = options.sni;
-      connection->set_transport(
-          tls::make_client(loop, tls, std::move(context), socket.tls, client));
+      connection->set_transport(tls::make_client(loop, tls, std::move(context), socket.tls, client));
     } else {
       connection->set_transport(tls::make_unready("TLS_error:|the secrets of this cluster have not been delivered"));
     }

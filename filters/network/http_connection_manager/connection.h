@@ -59,7 +59,7 @@ class HcmSession final : public filter::Session, private net::ConnectionCallback
   base::IntrusiveList<Stream> streams_;
   std::string client_cert_;
   std::string undecided_;  // the beginning of HTTP/2's preface, before there is a codec
-  base::Timer timer_;  // idle or head
+  base::Timer timer_;      // idle or head
   base::Timer duration_timer_, drain_timer_;
   enum class TimerUse : uint8_t { kIdle, kHead } timer_use_ = TimerUse::kIdle;
   uint64_t requests_ = 0;
