@@ -31,12 +31,9 @@ bool is_tcp(size_t metric) { return metric >= static_cast<size_t>(Metric::kTcpOp
 std::atomic<size_t> made_series{0}, made_text{0}, made_rest{0};
 std::atomic<bool> full{false};
 
-template <class T>
-void put(std::string& out, const T& value) {
-  out.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
 void put_text(std::string& out, std::string_view text) {
-  put(out, static_cast<uint32_t>(text.size()));
+  auto size = static_cast<uint32_t>(text.size());
+  out.append(reinterpret_cast<const char*>(&size), sizeof size);
   out.append(text);
 }
 
@@ -80,21 +77,25 @@ SeriesTable& SeriesTable::here() {
 }
 
 Series& SeriesTable::find(const SettingsPtr& settings, const Key& key) {
-  scratch_.clear();
-  put(scratch_, settings.get());
-  put(scratch_, key.facts.peer);
-  put(scratch_, key.facts.upstream);
-  put(scratch_, key.cluster ? key.cluster->get() : nullptr);
-  put(scratch_, key.facts.security);
-  put_text(scratch_, key.facts.peer_principal);
-  put_text(scratch_, key.facts.local_principal);
-  put_text(scratch_, key.facts.service_host);
-  put_text(scratch_, key.facts.service_name);
-  if (key.outcome) {
-    put(scratch_, key.outcome->protocol);
-    put(scratch_, key.outcome->code);
-    put(scratch_, key.outcome->grpc_status);
-    put_text(scratch_, key.outcome->flags);
+  const Facts& facts = key.facts;
+  const Outcome outcome = key.outcome ? *key.outcome : Outcome();
+  // Numbers, and how long the texts behind them are.
+  const uint64_t numbers[] = {
+      reinterpret_cast<uintptr_t>(settings.get()),
+      reinterpret_cast<uintptr_t>(facts.peer),
+      reinterpret_cast<uintptr_t>(facts.upstream),
+      reinterpret_cast<uintptr_t>(key.cluster ? key.cluster->get() : nullptr),
+      static_cast<uint64_t>(facts.security) << 1 | (key.outcome != nullptr),
+      static_cast<uint64_t>(outcome.protocol) << 48 | static_cast<uint64_t>(outcome.code) << 32 |
+          static_cast<uint32_t>(outcome.grpc_status),
+      facts.peer_principal.size() << 32 | facts.local_principal.size(),
+      facts.service_host.size() << 32 | facts.service_name.size(),
+      outcome.flags.size(),
+  };
+  scratch_.assign(reinterpret_cast<const char*>(numbers), sizeof numbers);
+  for (std::string_view text :
+       {facts.peer_principal, facts.local_principal, facts.service_host, facts.service_name, outcome.flags}) {
+    scratch_ += text;
   }
   for (const auto& value : key.values) put_text(scratch_, value);
   if (last_ && last_->first == scratch_) return last_->second;

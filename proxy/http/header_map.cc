@@ -85,8 +85,25 @@ void HeaderMap::remove_if(Match match) {
   reindex();
 }
 
+// What follows moves up by one, and so do the places of those that are the first of their name.
+void HeaderMap::remove_at(uint32_t at) {
+  bytes_ -= fields_[at].name.size() + fields_[at].value.size();
+  size_--;
+  for (uint32_t i = at; i < size_; i++) {
+    fields_[i] = fields_[i + 1];
+    uint16_t& first = first_[static_cast<size_t>(fields_[i].id)];
+    if (first == i + 1) first = static_cast<uint16_t>(i);
+  }
+}
+
 void HeaderMap::remove(HeaderId id) {
-  if (has(id)) remove_if([&](const Header& field) { return field.id == id; });
+  uint16_t& first = first_[static_cast<size_t>(id)];
+  if (first == kNone) return;
+  uint32_t at = std::exchange(first, kNone);
+  bool more = false;
+  for (uint32_t i = at + 1; i < size_ && !more; i++) more = fields_[i].id == id;
+  if (!more) return remove_at(at);
+  remove_if([&](const Header& field) { return field.id == id; });
 }
 
 void HeaderMap::remove(std::string_view name) {

@@ -71,6 +71,7 @@ class HeaderMap {
   bool join_if(Match match, base::Arena& arena, std::string_view& value) const;
   std::string_view spelling_in_head(std::string_view name) const;
   void reindex();
+  void remove_at(uint32_t at);  // of the only field of its name
   void set_at(uint32_t at, std::string_view value);
 
   base::Arena* arena_;

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
+
+#include "proxy/base/rng.h"
 
 namespace pinnace::http {
 namespace {
@@ -107,6 +110,42 @@ TEST(HeaderMapTest, removes_all_of_a_name_and_still_finds_the_others) {
   m.map.remove("host");
   EXPECT_EQ(m.map.get(HeaderId::kTe), "t");
   EXPECT_EQ(m.map.byte_size(), m.counted());
+}
+
+TEST(HeaderMapTest, finds_what_is_left_after_any_order_of_removals) {
+  constexpr HeaderId kIds[] = {HeaderId::kHost, HeaderId::kTe, HeaderId::kVia, HeaderId::kOther, HeaderId::kDate};
+  base::Rng rng(7);
+  for (int round = 0; round < 300; round++) {
+    base::BlockPool pool;
+    base::Arena arena(pool);
+    HeaderMap headers(arena);
+    std::vector<std::pair<HeaderId, std::string>> model;
+    for (int i = 0; i < 12; i++) {
+      HeaderId id = kIds[rng.below(5)];
+      std::string value = std::to_string(i);
+      std::string_view name = id == HeaderId::kOther ? std::string_view("x-other") : header_name(id);
+      headers.add(id, name, arena.copy(value));
+      model.emplace_back(id, value);
+    }
+    for (int i = 0; i < 4; i++) {
+      HeaderId id = kIds[rng.below(5)];
+      if (id == HeaderId::kOther) headers.remove("x-other");
+      else headers.remove(id);
+      std::erase_if(model, [&](const auto& field) { return field.first == id; });
+      ASSERT_EQ(headers.size(), model.size());
+      size_t bytes = 0;
+      for (size_t at = 0; at < model.size(); at++) {
+        ASSERT_EQ(headers.begin()[at].value, model[at].second);
+        bytes += headers.begin()[at].name.size() + model[at].second.size();
+      }
+      ASSERT_EQ(headers.byte_size(), bytes);
+      for (HeaderId each : kIds) {
+        auto first = std::find_if(model.begin(), model.end(), [&](const auto& field) { return field.first == each; });
+        if (each == HeaderId::kOther) continue;
+        ASSERT_EQ(headers.get(each), first == model.end() ? "" : first->second);
+      }
+    }
+  }
 }
 
 TEST(HeaderMapTest, appends_to_a_value) {
