@@ -47,6 +47,7 @@ envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto
 envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto
 envoy/extensions/filters/network/mongo_proxy/v3/mongo_proxy.proto
 envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto
+envoy/extensions/formatter/cel/v3/cel.proto
 envoy/extensions/formatter/req_without_query/v3/req_without_query.proto
 envoy/extensions/http/header_formatters/preserve_case/v3/preserve_case.proto
 envoy/extensions/network/dns_resolver/cares/v3/cares_dns_resolver.proto

@@ -6,9 +6,11 @@
 
 #include "envoy/extensions/access_loggers/file/v3/file.pb.h"
 #include "envoy/extensions/access_loggers/stream/v3/stream.pb.h"
+#include "envoy/extensions/formatter/cel/v3/cel.pb.h"
 #include "envoy/extensions/formatter/req_without_query/v3/req_without_query.pb.h"
 #include "filters/access_loggers/entry_filters.h"
 #include "filters/access_loggers/grpc/compile.h"
+#include "filters/access_loggers/operators.h"
 #include "xds_client/compile/common.h"
 
 namespace pinnace::filters {
@@ -24,14 +26,15 @@ using Line = access_log::FileLogger::Line;
 
 constexpr int kMaxDepth = 16;
 
-Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, int depth) {
+Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, const access_log::MakeOperator& more,
+                                       int depth) {
   using Value = google::protobuf::Value;
   using Kind = access_log::JsonNode::Kind;
   access_log::JsonNode node;
   if (depth == 0) return error("nested too deeply");
   switch (value.kind_case()) {
     case Value::kStringValue: {
-      auto format = access_log::Format::compile(value.string_value(), access_log::Style::kJson);
+      auto format = access_log::Format::compile(value.string_value(), access_log::Style::kJson, more);
       if (!format) return format.error();
       node.kind = Kind::kFormat;
       node.format = std::move(*format);
@@ -42,7 +45,7 @@ Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, int
       std::map<std::string, const Value*> sorted;  // ENVOY
       for (const auto& [name, member] : value.struct_value().fields()) sorted[name] = &member;
       for (const auto& [name, member] : sorted) {
-        auto made = json_node(*member, depth - 1);
+        auto made = json_node(*member, more, depth - 1);
         if (!made) return in(name, made.error());
         node.members.emplace_back(access_log::JsonFormat::quoted(name) + ":", std::move(*made));
       }
@@ -51,7 +54,7 @@ Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, int
     case Value::kListValue:
       node.kind = Kind::kList;
       for (const auto& member : value.list_value().values()) {
-        auto made = json_node(member, depth - 1);
+        auto made = json_node(member, more, depth - 1);
         if (!made) return made.error();
         node.members.emplace_back("", std::move(*made));
       }
@@ -62,21 +65,23 @@ Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, int
   }
 }
 
-Result<Line> line(const core::SubstitutionFormatString& proto) {
+Result<Line> line(const core::SubstitutionFormatString& proto, compile::Context& context) {
   auto known = only_fields(proto, {"text_format_source", "text_format", "json_format", "omit_empty_values",
                                    "formatters", "content_type", "json_format_options"});
   if (!known) return known.error();
   for (const auto& formatter : proto.formatters()) {
     using WithoutQuery = envoy::extensions::formatter::req_without_query::v3::ReqWithoutQuery;
-    if (!formatter.typed_config().Is<WithoutQuery>()) {
+    using Cel = envoy::extensions::formatter::cel::v3::Cel;
+    if (!formatter.typed_config().Is<WithoutQuery>() && !formatter.typed_config().Is<Cel>()) {
       return error("formatters[" + formatter.name() + "] (" + formatter.typed_config().type_url() +
                    "): not supported by pinnace");
     }
   }
+  auto more = more_operators(context);
   if (proto.has_json_format()) {
     google::protobuf::Value root;
     *root.mutable_struct_value() = proto.json_format();
-    auto node = json_node(root, kMaxDepth);
+    auto node = json_node(root, more, kMaxDepth);
     if (!node) return in("json_format", node.error());
     return Line(access_log::JsonFormat(std::move(*node), proto.omit_empty_values()));
   }
@@ -87,7 +92,7 @@ Result<Line> line(const core::SubstitutionFormatString& proto) {
     text = std::move(*source);
   }
   using access_log::Style;
-  auto format = access_log::Format::compile(text, proto.omit_empty_values() ? Style::kOmitting : Style::kText);
+  auto format = access_log::Format::compile(text, proto.omit_empty_values() ? Style::kOmitting : Style::kText, more);
   if (!format) return format.error();
   return Line(std::move(*format));
 }
@@ -106,7 +111,7 @@ Result<std::shared_ptr<const access_log::Logger>> file_logger(const File& file, 
     format.set_text_format(access_log::kDefaultFormat);
     return format;
   }();
-  auto made = line(file.formatted ? *file.format : kDefault);
+  auto made = line(file.formatted ? *file.format : kDefault, context);
   if (!made) return in("log_format", made.error());
   if (file.path == "/dev/null") return std::shared_ptr<const access_log::Logger>();
   auto sink = context.sinks.open(file.path);

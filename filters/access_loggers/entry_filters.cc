@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "envoy/extensions/access_loggers/filters/cel/v3/cel.pb.h"
+#include "filters/access_loggers/operators.h"
 #include "filters/cel/expression.h"
 #include "xds_client/compile/common.h"
 
@@ -71,7 +72,7 @@ class ByExpression final : public EntryFilter {
   bool takes(const Entry& entry) const override {
     static thread_local cel::Expression::Scratch scratch;
     scratch.clear();
-    cel::Value value = expression_.evaluate({entry.info, entry.request, entry.response}, scratch);
+    cel::Value value = expression_.evaluate(facts_of(entry), scratch);
     return value.is(cel::Value::Kind::kBool) && value.boolean;
   }
 

@@ -121,7 +121,10 @@ void HttpStats::describe(SeriesTable::Key& key) const {
 std::vector<std::string> HttpStats::values() const {
   const auto* downstream = stream_.state().find<istio::DownstreamPeer>();
   const auto* upstream = stream_.state().find<istio::UpstreamPeer>();
-  cel::Facts facts{stream_.info(), &stream_.request(), response_, grpc_status()};
+  uint16_t code = stream_.info().response_code;
+  // ENVOY: an expression sees the status that any response would have as gRPC's.
+  int status = grpc_ || code == 0 ? grpc_status() : static_cast<int>(http::grpc_status_for(code));
+  cel::Facts facts{stream_.info(), &stream_.request(), response_, status};
   if (downstream) facts.downstream_peer = downstream->workload.get();
   if (upstream) facts.upstream_peer = upstream->workload.get();
   return evaluate(*settings_, facts);

@@ -43,6 +43,37 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+// Where the operator that `text` begins with ends: its second '%'. What stands in parentheses may have some of both.
+size_t operator_end(std::string_view text) {
+  size_t at = 1;
+  while (at < text.size() && (std::isupper(static_cast<unsigned char>(text[at])) || text[at] == '_')) at++;
+  if (at >= text.size() || text[at] != '(') return text.find('%', 1);
+  for (size_t close = text.find(')', at); close != std::string_view::npos; close = text.find(')', close + 1)) {
+    size_t after = close + 1;
+    if (after < text.size() && text[after] == ':') {
+      while (++after < text.size() && std::isdigit(static_cast<unsigned char>(text[after]))) continue;
+    }
+    if (after < text.size() && text[after] == '%') return after;
+  }
+  return std::string_view::npos;
+}
+
+void grpc_status_name(const ValueWriter& to, int status, bool snake_case) {
+  static constexpr const char* kCamel[] = {
+      "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+      "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+      "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+      "DataLoss", "Unauthenticated"};
+  static constexpr const char* kSnake[] = {
+      "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+      "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+      "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+      "DATA_LOSS", "UNAUTHENTICATED"};
+  if (status < 0) return to.absent();
+  if (static_cast<size_t>(status) >= std::size(kCamel)) return to.plain(std::to_string(status));
+  to.plain((snake_case ? kSnake : kCamel)[status]);
+}
+
 // The value of ENVIRONMENT(NAME), or of HOSTNAME.
 std::string fixed(std::string_view argument) {
   if (argument.empty()) {
@@ -87,16 +118,15 @@ std::string_view Format::Name::in(const http::HeaderMap& fields) const {
   return {};
 }
 
-Result<Format> Format::compile(std::string_view text, Style style) {
+Result<Format> Format::compile(std::string_view text, Style style, const MakeOperator& more) {
   Format format;
   format.style_ = style;
   std::string literal;
   auto flush = [&] {
     if (literal.empty()) return;
-    std::string written;
-    if (style >= Style::kJson) put_json_escaped(written, literal);
-    else written = literal;
-    format.items_.push_back({Op::kLiteral, std::move(written), {}, {}});
+    Item& item = format.items_.emplace_back();
+    if (style >= Style::kJson) put_json_escaped(item.text, literal);
+    else item.text = literal;
     literal.clear();
   };
   while (!text.empty()) {
@@ -110,9 +140,9 @@ Result<Format> Format::compile(std::string_view text, Style style) {
       text.remove_prefix(2);
       continue;
     }
-    size_t end = text.find('%', 1);
+    size_t end = operator_end(text);
     if (end == std::string_view::npos) return error("unterminated operator: " + std::string(text));
-    auto item = compile_operator(text.substr(1, end - 1));
+    auto item = compile_operator(text.substr(1, end - 1), more);
     if (!item) return item.error();
     flush();
     format.items_.push_back(std::move(*item));
@@ -122,12 +152,15 @@ Result<Format> Format::compile(std::string_view text, Style style) {
   return format;
 }
 
-Result<Format::Item> Format::compile_operator(std::string_view text) {
+Result<Format::Item> Format::compile_operator(std::string_view text, const MakeOperator& more) {
   static constexpr std::pair<std::string_view, Op> kOps[] = {
       {"START_TIME", Op::kStartTime},
       {"REQ", Op::kRequestHeader},
       {"REQ_WITHOUT_QUERY", Op::kRequestHeaderWithoutQuery},
       {"RESP", Op::kResponseHeader},
+      {"TRAILER", Op::kTrailer},
+      {"GRPC_STATUS", Op::kGrpcStatus},
+      {"GRPC_STATUS_NUMBER", Op::kGrpcStatusNumber},
       {"PROTOCOL", Op::kProtocol},
       {"RESPONSE_CODE", Op::kResponseCode},
       {"RESPONSE_FLAGS", Op::kResponseFlags},
@@ -167,12 +200,10 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
   std::string_view name = text.substr(0, stop);
   Item item;
   auto* found = std::find_if(std::begin(kOps), std::end(kOps), [&](const auto& op) { return op.first == name; });
-  if (found == std::end(kOps)) return error("access log operator %" + std::string(name) + "% is not supported");
-  item.op = found->second;
   std::string_view rest = stop == std::string_view::npos ? std::string_view() : text.substr(stop);
   std::string_view argument;
   if (!rest.empty() && rest[0] == '(') {
-    size_t close = rest.find(')');
+    size_t close = rest.rfind(')');
     if (close == std::string_view::npos) return error("missing ) in %" + std::string(text) + "%");
     argument = rest.substr(1, close - 1);
     rest.remove_prefix(close + 1);
@@ -185,8 +216,31 @@ Result<Format::Item> Format::compile_operator(std::string_view text) {
       return error("bad length in %" + std::string(text) + "%");
     }
   }
-  bool takes_header =
-      item.op == Op::kRequestHeader || item.op == Op::kResponseHeader || item.op == Op::kRequestHeaderWithoutQuery;
+  if (found == std::end(kOps)) {
+    auto other = more ? more(name, argument) : Result<OperatorPtr>(OperatorPtr());
+    if (!other) return other.error();
+    if (!*other) return error("access log operator %" + std::string(name) + "% is not supported");
+    if (item.has_length) return error("%" + std::string(name) + "% takes no length");
+    item.op = Op::kOther;
+    item.other = std::move(*other);
+    return item;
+  }
+  item.op = found->second;
+  if (item.op == Op::kStartTime && !argument.empty()) {
+    auto time = TimeFormat::compile(argument);
+    if (!time) return time.error();
+    item.op = Op::kStartTimeFormat;
+    item.time = std::move(*time);
+    argument = {};
+  }
+  if (item.op == Op::kGrpcStatus && !argument.empty()) {
+    if (argument == "NUMBER") item.op = Op::kGrpcStatusNumber;
+    else if (argument == "SNAKE_STRING") item.snake_case = true;
+    else if (argument != "CAMEL_STRING") return error("%GRPC_STATUS% knows CAMEL_STRING, SNAKE_STRING and NUMBER");
+    argument = {};
+  }
+  bool takes_header = item.op == Op::kRequestHeader || item.op == Op::kResponseHeader || item.op == Op::kTrailer ||
+                      item.op == Op::kRequestHeaderWithoutQuery;
   bool takes_name = takes_header || name == "ENVIRONMENT";
   if (takes_name == argument.empty()) {
     return error("%" + std::string(name) + (takes_name ? "% needs a name" : "% takes no argument here"));
@@ -217,6 +271,20 @@ void Format::render_item(const Item& item, const Entry& entry, Style style, std:
     case Op::kLiteral: break;
     case Op::kFixed: return to.value(item.text);
     case Op::kStartTime: return to.time(info.start_wall_ns);
+    case Op::kStartTimeFormat: return to.value(item.time.render(info.start_wall_ns));
+    case Op::kGrpcStatus: return grpc_status_name(to, is_grpc_call(entry) ? grpc_status(entry) : -1, item.snake_case);
+    case Op::kGrpcStatusNumber: {
+      int status = is_grpc_call(entry) ? grpc_status(entry) : -1;
+      return status < 0 ? to.absent() : to.number(static_cast<uint64_t>(status));
+    }
+    case Op::kTrailer: {
+      std::string_view value;
+      if (entry.trailers) value = item.name.in(*entry.trailers);
+      if (entry.trailers && value.data() == nullptr && item.alternative.kind != Name::Kind::kNone)
+        value = item.alternative.in(*entry.trailers);
+      return to.value(cut(value, length));
+    }
+    case Op::kOther: return item.other->write(entry, to);
     case Op::kRequestHeaderWithoutQuery:
     case Op::kRequestHeader: {
       std::string_view value;

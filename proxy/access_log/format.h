@@ -4,29 +4,33 @@
 // names the operator it does not know.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "proxy/access_log/entry.h"
+#include "proxy/access_log/time_format.h"
 #include "proxy/access_log/value_writer.h"
 #include "proxy/base/result.h"
-#include "proxy/http/stream_info.h"
 
 namespace pinnace::access_log {
 
-// What a log line is about. Heads are nullptr for TCP connections and for requests that had none.
-struct Entry {
-  const http::StreamInfo& info;
-  const http::RequestHead* request = nullptr;
-  const http::ResponseHead* response = nullptr;
-  const http::HeaderMap* trailers = nullptr;  // of the response
-  bool tcp = false;
+// An operator that another layer brings, such as CEL. Immutable.
+class Operator {
+ public:
+  virtual ~Operator() = default;
+  virtual void write(const Entry& entry, const ValueWriter& to) const = 0;
 };
+using OperatorPtr = std::shared_ptr<const Operator>;
+// By name and what stands in its parentheses. nullptr: there is none of that name.
+using MakeOperator = std::function<Result<OperatorPtr>(std::string_view name, std::string_view argument)>;
 
 class Format {
  public:
   // `style`: how what stands between the operators is written, and render() without another.
-  static Result<Format> compile(std::string_view text, Style style = Style::kText);
+  static Result<Format> compile(std::string_view text, Style style = Style::kText, const MakeOperator& more = {});
   void render(const Entry& entry, std::string& out) const { render(entry, out, style_); }
   void render(const Entry& entry, std::string& out, Style style) const;
   // It is one operator and nothing else, so that its value can keep its type.
@@ -69,6 +73,11 @@ class Format {
     kPeerSubject,
     kTlsVersion,
     kTlsCipher,
+    kStartTimeFormat,  // START_TIME(...)
+    kGrpcStatus,
+    kGrpcStatusNumber,
+    kTrailer,
+    kOther,  // `other`
     kFixed,  // the same for every entry: HOSTNAME, ENVIRONMENT(NAME)
   };
   // A header name, looked up once.
@@ -90,9 +99,12 @@ class Format {
     Name alternative;       // REQ(A?B)
     size_t max_length = 0;  // :N
     bool has_length = false;
+    bool snake_case = false;  // GRPC_STATUS(SNAKE_STRING)
+    TimeFormat time;
+    OperatorPtr other;
   };
 
-  static Result<Item> compile_operator(std::string_view text);
+  static Result<Item> compile_operator(std::string_view text, const MakeOperator& more);
   static void render_item(const Item& item, const Entry& entry, Style style, std::string& out);
 
   std::vector<Item> items_;

@@ -238,6 +238,24 @@ def test_what_peers_and_clients_say_is_cut_and_cleaned(lab):
     assert labels["destination_service"] == "h" * 256
 
 
+def test_access_logs_may_tell_who_the_peer_is_and_choose_by_it(lab):
+    log = lab.directory / "peers.log"
+    entry = {"name": "file", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": str(log), "log_format": {
+            "text_format_source": {"inline_string": "%FILTER_STATE(downstream_peer:FIELD:workload)% %FILTER_STATE(upstream_peer:FIELD:workload)% "
+                                                    "%CEL(filter_state.downstream_peer.app)%\n"}}}, "filter": {
+        "extension_filter": {"name": "cel", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+            "expression": "filter_state.downstream_peer.namespace == 'buyers'"}}}}
+    port, up = free_port(), cluster(lab.origin(), "inbound|80||")
+    lab.proxy(c.bootstrap([c.listener("http", port, c.hcm([c.route("/", up["name"])], log=False, access_log=[entry], http_filters=[
+        metadata_exchange(**SERVER), {"name": "router", "typed_config": {"@type": c.ROUTER}}]), traffic_direction="INBOUND")], [up], node=NODE))
+    client = lab.client(port)
+    for namespace in ("sellers", "buyers"):
+        client.get("/", headers=[(METADATA, words({**PEER, "NAMESPACE": namespace, "WORKLOAD_NAME": namespace + "-1"}))])
+    assert eventually(lambda: log.exists() and log.read_text()) == "buyers-1 - cart\n"
+
+
 def test_labels_are_text_whatever_peers_and_clients_send(lab):
     """Prometheus refuses a page with one label that is none, and series are kept."""
     proxy = http(lab, cluster(lab.origin(), "some", istio={}), direction="INBOUND", filters=[metadata_exchange(**SERVER), stats(

@@ -25,11 +25,22 @@ ADDRESSES = {"up": "%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "dl": "%DOWNSTREAM_
              "host": "%HOSTNAME%", "env": "%ENVIRONMENT(HOME)%", "unset": "%ENVIRONMENT(NO_SUCH_NAME)%"}
 WITHOUT_QUERY = {"formatters": [{"name": "q", "typed_config": {
     "@type": "type.googleapis.com/envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery"}}]}
+CEL = {"formatters": [{"name": "cel", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.formatter.cel.v3.Cel"}}]}
+EXPRESSIONS = {"method": "%CEL(request.method)%", "code": "%CEL(response.code)%", "none": "%CEL(request.headers['none'])%",
+               "choice": "%CEL(response.code == 200 ? '100% (yes)' : 'no')%", "long": "%CEL(size(request.path) > 1)%",
+               "header": "<%CEL(request.headers['x-q'])%>", "grpc": "%CEL(response.grpc_status)%"}
+TIMES = {"zone": "%START_TIME(T%Y-%m-%dT%H:%M:%S%z)%", "ms": "%START_TIME(T%F %T.%3f)%", "ns": "%START_TIME(.%f)%", "us": "%START_TIME(.%6f)%",
+         "s": "%START_TIME(%s)%", "epoch ms": "at %START_TIME(%3s)%", "name": "%START_TIME(%a %b %e %y %%)%"}
+GRPC = {"name": "%GRPC_STATUS%", "camel": "%GRPC_STATUS(CAMEL_STRING)%", "snake": "%GRPC_STATUS(SNAKE_STRING)%", "number": "%GRPC_STATUS(NUMBER)%",
+        "as number": "%GRPC_STATUS_NUMBER%", "trailer": "%TRAILER(GRPC-STATUS)%", "none": "%TRAILER(X-NONE?GRPC-STATUS):1%"}
 FORMATS = {
     "istio's": {"json_format": ISTIO_JSON}, "istio's, omitting": {"json_format": ISTIO_JSON, "omit_empty_values": True},
     "nested": {"json_format": NESTED}, "nested, omitting": {"json_format": NESTED, "omit_empty_values": True},
     "addresses": {"json_format": ADDRESSES},
     "text, omitting": {"omit_empty_values": True, "text_format_source": {"inline_string": "[%REQ(NONE)%|%ROUTE_NAME%|%RESPONSE_FLAGS%|%RESPONSE_CODE%]\n"}},
+    "times": {"json_format": TIMES}, "grpc": {"json_format": GRPC}, "grpc, omitting": {"json_format": GRPC, "omit_empty_values": True},
+    "expressions": {**CEL, "json_format": EXPRESSIONS},
+    "expressions as text": {**CEL, "text_format_source": {"inline_string": "%CEL(request.path)%|%CEL(request.headers['none'])%\n"}},
     "without query": {**WITHOUT_QUERY, "json_format": {
         "p": "%REQ_WITHOUT_QUERY(:PATH)%", "o": "%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH):3%", "n": "%REQ_WITHOUT_QUERY(NONE)%"}},
 }
@@ -39,9 +50,13 @@ REQUESTS = {
     "UTF-8": "GET / HTTP/1.1\r\nhost: h\r\nx-q: é€\U0001f600 x\"\r\n\r\n".encode(),
     "no UTF-8": b"GET / HTTP/1.1\r\nhost: h\r\nx-q: \xc3\xa9\xff\"\\\t\xe2\x82\r\n\r\n",
     "overlong": b"GET / HTTP/1.1\r\nhost: h\r\nx-q: \xc0\xaf\xed\xa0\x80\r\n\r\n",
+    "gRPC": b"POST / HTTP/1.1\r\nhost: h\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n",
+    "gRPC without route": b"POST / HTTP/1.1\r\nhost: nowhere\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n",
     "no route": b"GET /none HTTP/1.1\r\nhost: nowhere\r\n\r\n",
 }
-CHANGING = [(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"), (r"\b127\.0\.0\.1:\d+", "ADDRESS"), (r'("(?:duration|lp)"):\d+', r"\1:N"),
+CHANGING = [(r"T\d{4}-\d\d-\d\d(T| )\d\d:\d\d:\d\d", r"TIME\1"), (r"\.(\d{3})(\d{3})?(\d{3})?\b", lambda m: f".{len(m[0])}"),
+            (r"\b\d{10}(\d{3})?\b", lambda m: f"EPOCH {len(m[0])}"),
+            (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"), (r"\b127\.0\.0\.1:\d+", "ADDRESS"), (r'("(?:duration|lp)"):\d+', r"\1:N"),
             (r'"upstream_service_time":"\d+"', "SERVICE"), (r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID")]
 
 

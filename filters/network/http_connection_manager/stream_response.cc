@@ -125,7 +125,7 @@ void Stream::end() {
     cells.record(stats.rq_time, (info_.end_ns - info_.start_ns) / 1000000);
   }
   for (size_t i = 0; i < filter_count_; i++) filters_[i]->on_log();
-  access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, sent_trailers_, false};
+  access_log::Entry entry{info_, head_seen_ ? &request_ : nullptr, response_, sent_trailers_, false, &state_};
   for (const auto& logger : settings().access_logs) logger->log(entry, worker().logs);
   session_.stream_ended(*this);
 }
