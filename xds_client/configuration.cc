@@ -213,6 +213,7 @@ void Configuration::arm_listener(const compile::CompiledListener& listener) {
     });
   }
   for (const auto& place : listener.extensions) {
+    extensions_.expect(place);
     if (!place.waits || place.fetch_timeout_ms == 0) continue;
     later(place.fetch_timeout_ms, [this, id = place.id] {
       if (extensions_.give_up(id)) settle();

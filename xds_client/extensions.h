@@ -43,6 +43,10 @@ class Extensions {
   std::string take(std::vector<Job> jobs, const std::vector<Resource>& resources, int64_t now_s);
   void remove(const std::string& name);
   // The time a place waits is over.
+  // A place of a listener that begins to warm. What workers have of a former life of it is not for it.
+  void expect(const model::ExtensionPlace& place) {
+    if (!places_.contains(place.id)) changed_.insert(place.id);
+  }
   // False: nothing waits there any more.
   bool give_up(uint32_t id);
   void give_up_all();

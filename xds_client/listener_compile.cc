@@ -69,7 +69,8 @@ Result<bool> network_filters(const pb::FilterChain& proto, model::FilterChain& o
 }
 
 Result<ChainPtr> filter_chain(const pb::FilterChain& proto, const model::ListenerConfig* previous, Context& context) {
-  uint64_t hash = content_hash(proto);
+  // What a chain's filters are compiled to depends on its listener's direction too.
+  uint64_t hash = content_hash(proto) + static_cast<uint64_t>(context.direction);
   if (previous) {
     if (previous->default_chain && previous->default_chain->content_hash == hash) return previous->default_chain;
     for (const auto& old : previous->chains) {

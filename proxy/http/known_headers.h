@@ -31,6 +31,7 @@
   X(kForwardedPort, "x-forwarded-port")                                 \
   X(kForwardedClientCert, "x-forwarded-client-cert")                    \
   X(kRequestId, "x-request-id")                                         \
+  X(kClientTraceId, "x-client-trace-id")                                \
   X(kGrpcStatus, "grpc-status")                                         \
   X(kGrpcMessage, "grpc-message")                                       \
   X(kGrpcTimeout, "grpc-timeout")                                       \

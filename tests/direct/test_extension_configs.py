@@ -96,6 +96,22 @@ def test_the_default_serves_until_the_extension_comes(lab, started):
     eventually(lambda: coding(lab, port) == (200, None))
 
 
+def test_a_listener_that_comes_back_begins_with_its_default_again(lab, started):
+    """What came in its former life is forgotten, on the workers too."""
+    ads, proxy, route = started
+    port, other = free_port(), free_port()
+    whole = listener(port, route, default_config=extension(COMPRESSOR)["typed_config"], apply_default_config_without_warming=True)
+    plain = c.listener("plain", other, c.hcm([route], log=False))
+    ads.change({"listener": [whole, plain], "extension": [extension(COMPRESSOR, least=1000)]})
+    proxy.wait_ready()
+    eventually(lambda: coding(lab, port) == (200, None))
+    ads.remove("extension", NAME)
+    ads.remove("listener", "http")
+    eventually(lambda: ads.subscribed("extension") == set())
+    ads.set("listener", whole, plain)
+    eventually(lambda: coding(lab, port) == (200, "gzip"))
+
+
 def test_without_a_default_requests_are_denied_once_the_wait_is_over(lab, started):
     ads, proxy, route = started
     port = free_port()

@@ -260,3 +260,18 @@ def test_an_upgrade_with_filters_of_its_own_is_refused_by_name(lab):
     ads.set("listener", c.listener("own", free_port(), c.hcm(rds="r", upgrade_configs=own)))
     message = ads.wait("listener")
     assert message and "upgrade_configs[websocket]: filters: not supported by pinnace" in message, message
+
+
+def test_a_listener_that_changes_its_direction_changes_what_its_chains_do(lab):
+    """The chain itself stays as it was, to the byte: who receives is told by the request outbound, by the response inbound."""
+    ads, origin, port = lab.ads(), lab.origin(), free_port()
+    manager = c.hcm([{**c.route("/", "o"), "decorator": {"operation": "op"}}], tracing={}, log=False)
+    ads.change({"cluster": [c.cluster("o", origin.port)], "listener": [c.listener("l", port, manager, traffic_direction="OUTBOUND")]})
+    lab.proxy(c.ads_bootstrap(ads.address))
+
+    def told():
+        answer = lab.client(port).get("/")
+        return origin.requests[-1].get("x-envoy-decorator-operation"), answer.get("x-envoy-decorator-operation")
+    eventually(lambda: told() == ("op", None))
+    ads.set("listener", c.listener("l", port, manager, traffic_direction="INBOUND"))
+    eventually(lambda: told() == (None, "op"))

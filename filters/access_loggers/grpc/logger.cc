@@ -10,15 +10,18 @@ namespace {
 
 using Message = envoy::service::accesslog::v3::StreamAccessLogsMessage;
 
+constexpr uint64_t kIdleMs = 30 * 1000;
 constexpr size_t kMaxUnsent = size_t{1} << 20;  // bytes that wait for the service; ENVOY: a connection's buffer
 
 // One worker's stream to a service. THREAD: the worker's.
 class Batcher final : public access_log::Service, private upstream::GrpcCall::Events {
  public:
-  Batcher(std::shared_ptr<const Settings> settings, upstream::ClusterTable& clusters)
-      : settings_(std::move(settings)), clusters_(clusters), loop_(clusters.loop()) {
+  Batcher(const std::shared_ptr<const Settings>& settings, upstream::ClusterTable& clusters)
+      : configured_(settings), clusters_(clusters), loop_(clusters.loop()) {
     timer_.init(
         loop_.timers(), [](void* self) { static_cast<Batcher*>(self)->flush(); }, this);
+    idle_timer_.init(
+        loop_.timers(), [](void* self) { static_cast<Batcher*>(self)->on_idle(); }, this);
   }
   ~Batcher() override {
     flush();
@@ -26,7 +29,8 @@ class Batcher final : public access_log::Service, private upstream::GrpcCall::Ev
   }
 
   Message& batch() { return batch_; }
-  void added(size_t bytes) {
+  void added(size_t bytes, const std::shared_ptr<const Settings>& settings) {
+    if (!settings_) settings_ = settings;
     entries_++;
     bytes_ += bytes;
     if (bytes_ >= settings_->batch_bytes) flush();
@@ -47,6 +51,14 @@ class Batcher final : public access_log::Service, private upstream::GrpcCall::Ev
     }
     batch_.Clear();
     entries_ = bytes_ = 0;
+    settings_ = nullptr;
+    if (!idle_timer_.armed()) idle_timer_.arm(kIdleMs);
+  }
+
+  // No logger is configured so any more: the stream has no more to say.
+  void on_idle() {
+    if (!configured_.expired() || settings_) return idle_timer_.arm(kIdleMs);
+    if (auto* call = std::exchange(call_, nullptr)) upstream::GrpcCall::end(*call);
   }
 
   void connect() {
@@ -68,10 +80,11 @@ class Batcher final : public access_log::Service, private upstream::GrpcCall::Ev
     if (auto* call = std::exchange(call_, nullptr)) upstream::GrpcCall::end(*call);
   }
 
-  std::shared_ptr<const Settings> settings_;
+  std::shared_ptr<const Settings> settings_;  // while there are entries
+  std::weak_ptr<const Settings> configured_;
   upstream::ClusterTable& clusters_;
   base::EventLoop& loop_;
-  base::Timer timer_;
+  base::Timer timer_, idle_timer_;
   upstream::GrpcCall* call_ = nullptr;
   bool identified_ = false;  // on this stream
   bool closed_ = false;
@@ -97,7 +110,7 @@ void GrpcLogger::write(const access_log::Entry& entry, access_log::Outputs& outp
     fill(entry, settings_->additional, *to);
     bytes = to->ByteSizeLong();
   }
-  batcher.added(bytes);
+  batcher.added(bytes, settings_);
 }
 
 }  // namespace pinnace::filters::grpc_access_log

@@ -181,7 +181,7 @@ void mark_request_id(HeaderMap& headers, const Settings& settings) {
   auto traced = [&] { return reason == kSampled || reason == kService || reason == kClient; };
   uint32_t share = number % 10000;
   if (!traced()) {
-    if (share < settings.client_sampling && headers.find("x-client-trace-id")) reason = kClient;
+    if (share < settings.client_sampling && headers.has(HeaderId::kClientTraceId)) reason = kClient;
     else if (headers.has(HeaderId::kEnvoyForceTrace)) reason = kService;
     else if (share < settings.random_sampling) reason = kSampled;
   }
