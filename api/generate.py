@@ -101,6 +101,12 @@ def rename_keywords(message):
         rename_keywords(nested)
 
 
+def put(path, data):
+    """Leaves a file that says so already as it is: what is made of it need not be made anew for each preset."""
+    if not path.exists() or path.read_bytes() != data:
+        path.write_bytes(data)
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
@@ -113,8 +119,8 @@ def main():
             rename_keywords(message)
         if not file.name.startswith("google/protobuf/"):
             names.append(file.name)
-    (out / "xds.desc").write_bytes(files.SerializeToString())
-    (out / "files.txt").write_text("\n".join(names) + "\n")
+    put(out / "xds.desc", files.SerializeToString(deterministic=True))
+    put(out / "files.txt", ("\n".join(names) + "\n").encode())
 
 
 if __name__ == "__main__":
