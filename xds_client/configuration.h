@@ -77,11 +77,11 @@ class Configuration {
 
   Result<bool> add_static(const envoy::config::bootstrap::v3::Bootstrap::StaticResources& resources);
   void on_batch(const model::ConfigSource& source, Batch batch);
-  void apply_runtime(Batch batch);
+  void apply_runtime(const Batch& batch);
   void apply_extensions(Batch batch);
   void compile_new_places();
   void apply_clusters(Batch batch);
-  void apply_endpoints(Batch batch);
+  void apply_endpoints(const Batch& batch);
   void apply_routes(const model::ConfigSource& source, Batch batch);
   void apply_listeners(Batch batch);
   void finish(const Batch& batch, const std::string& rejected);

@@ -47,11 +47,11 @@ void Configuration::on_batch(const model::ConfigSource& source, Batch batch) {
     return finish(batch, batch.fault);
   }
   if (batch.type_url == kClusterType) return apply_clusters(std::move(batch));
-  if (batch.type_url == kEndpointType) return apply_endpoints(std::move(batch));
+  if (batch.type_url == kEndpointType) return apply_endpoints(batch);
   if (batch.type_url == kRouteType) return apply_routes(source, std::move(batch));
   if (batch.type_url == kListenerType) return apply_listeners(std::move(batch));
   if (batch.type_url == kSecretType) return finish(batch, secrets_.apply(source, batch, now_s()));
-  if (batch.type_url == kRuntimeType) return apply_runtime(std::move(batch));
+  if (batch.type_url == kRuntimeType) return apply_runtime(batch);
   if (batch.type_url == kExtensionType) return apply_extensions(std::move(batch));
 }
 
@@ -145,7 +145,7 @@ void Configuration::apply_clusters(Batch batch) {
 }
 
 // RTDS. Cells follow at once; what reads a key when it is compiled sees it from the next compilation on.
-void Configuration::apply_runtime(Batch batch) {
+void Configuration::apply_runtime(const Batch& batch) {
   std::string rejected;
   for (const auto& resource : batch.resources) {
     envoy::service::runtime::v3::Runtime runtime;
@@ -202,7 +202,7 @@ void Configuration::compile_new_places() {
   });
 }
 
-void Configuration::apply_endpoints(Batch batch) {
+void Configuration::apply_endpoints(const Batch& batch) {
   std::string rejected;
   for (const auto& resource : batch.resources) {
     std::string wrong = clusters_.set_endpoints(resource, now_s());

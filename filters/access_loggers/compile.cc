@@ -47,7 +47,7 @@ Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, con
       for (const auto& [name, member] : sorted) {
         auto made = json_node(*member, more, depth - 1);
         if (!made) return in(name, made.error());
-        node.members.emplace_back(access_log::JsonFormat::quoted(name) + ":", std::move(*made));
+        node.members.push_back({access_log::JsonFormat::quoted(name) + ":", std::move(*made)});
       }
       return node;
     }
@@ -56,7 +56,7 @@ Result<access_log::JsonNode> json_node(const google::protobuf::Value& value, con
       for (const auto& member : value.list_value().values()) {
         auto made = json_node(member, more, depth - 1);
         if (!made) return made.error();
-        node.members.emplace_back("", std::move(*made));
+        node.members.push_back({"", std::move(*made)});
       }
       return node;
     case Value::kBoolValue: node.literal = value.bool_value() ? "true" : "false"; return node;

@@ -10,11 +10,18 @@
 
 namespace pinnace::access_log {
 
+struct JsonMember;
+
 struct JsonNode {
   enum class Kind : uint8_t { kLiteral, kFormat, kObject, kList } kind = Kind::kLiteral;
   std::string literal;  // JSON
   Format format;
-  std::vector<std::pair<std::string, JsonNode>> members;  // sorted; a list's have no names
+  std::vector<JsonMember> members;  // sorted; a list's have no names
+};
+
+struct JsonMember {
+  std::string name;
+  JsonNode node;
 };
 
 class JsonFormat {

@@ -12,14 +12,15 @@ struct ConfigSource {
   bool delta = false;   // api_config_source: DELTA_GRPC
 
   bool ads() const { return cluster.empty(); }
-  friend auto operator<=>(const ConfigSource&, const ConfigSource&) = default;
+  // clang-tidy 14 takes the 0 that a defaulted comparison compares with for a pointer.
+  friend auto operator<=>(const ConfigSource&, const ConfigSource&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // A resource that something needs.
 struct ResourceRef {
   ConfigSource source;
   std::string name;
-  friend auto operator<=>(const ResourceRef&, const ResourceRef&) = default;
+  friend auto operator<=>(const ResourceRef&, const ResourceRef&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // A resource's own name among those of all sources.
