@@ -24,7 +24,9 @@ const char* const kDefaultFormat =
 namespace {
 
 // `:N` cuts the value, not what escaping made of it: a cut escape would swallow the quote after it.
-std::string_view cut(std::string_view value, const size_t* length) { return length ? value.substr(0, *length) : value; }
+std::string_view cut(std::string_view value, const uint32_t* length) {
+  return length ? value.substr(0, *length) : value;
+}
 
 std::string ip_of(const base::Address* address) { return address ? address->ip_text() : std::string(); }
 
@@ -222,7 +224,7 @@ Result<Format::Item> Format::compile_operator(std::string_view text, const MakeO
     if (!*other) return error("access log operator %" + std::string(name) + "% is not supported");
     if (item.has_length) return error("%" + std::string(name) + "% takes no length");
     item.op = Op::kOther;
-    item.other = std::move(*other);
+    item.rare = std::make_shared<const Rare>(Rare{.other = std::move(*other)});
     return item;
   }
   item.op = found->second;
@@ -230,12 +232,12 @@ Result<Format::Item> Format::compile_operator(std::string_view text, const MakeO
     auto time = TimeFormat::compile(argument);
     if (!time) return time.error();
     item.op = Op::kStartTimeFormat;
-    item.time = std::move(*time);
+    item.rare = std::make_shared<const Rare>(Rare{.time = std::move(*time)});
     argument = {};
   }
   if (item.op == Op::kGrpcStatus && !argument.empty()) {
     if (argument == "NUMBER") item.op = Op::kGrpcStatusNumber;
-    else if (argument == "SNAKE_STRING") item.snake_case = true;
+    else if (argument == "SNAKE_STRING") item.rare = std::make_shared<const Rare>(Rare{.snake_case = true});
     else if (argument != "CAMEL_STRING") return error("%GRPC_STATUS% knows CAMEL_STRING, SNAKE_STRING and NUMBER");
     argument = {};
   }
@@ -252,7 +254,9 @@ Result<Format::Item> Format::compile_operator(std::string_view text, const MakeO
   }
   size_t question = argument.find('?');
   item.name = Name::of(argument.substr(0, question));
-  if (question != std::string_view::npos) item.alternative = Name::of(argument.substr(question + 1));
+  if (question != std::string_view::npos) {
+    item.rare = std::make_shared<const Rare>(Rare{.alternative = Name::of(argument.substr(question + 1))});
+  }
   return item;
 }
 
@@ -266,13 +270,14 @@ void Format::render(const Entry& entry, std::string& out, Style style) const {
 void Format::render_item(const Item& item, const Entry& entry, Style style, std::string& out) {
   const http::StreamInfo& info = entry.info;
   const ValueWriter to{out, style};
-  const size_t* length = item.has_length ? &item.max_length : nullptr;
+  const uint32_t* length = item.has_length ? &item.max_length : nullptr;
   switch (item.op) {
     case Op::kLiteral: break;
     case Op::kFixed: return to.value(item.text);
     case Op::kStartTime: return to.time(info.start_wall_ns);
-    case Op::kStartTimeFormat: return to.value(item.time.render(info.start_wall_ns));
-    case Op::kGrpcStatus: return grpc_status_name(to, is_grpc_call(entry) ? grpc_status(entry) : -1, item.snake_case);
+    case Op::kStartTimeFormat: return to.value(item.rare->time.render(info.start_wall_ns));
+    case Op::kGrpcStatus:
+      return grpc_status_name(to, is_grpc_call(entry) ? grpc_status(entry) : -1, item.rare && item.rare->snake_case);
     case Op::kGrpcStatusNumber: {
       int status = is_grpc_call(entry) ? grpc_status(entry) : -1;
       return status < 0 ? to.absent() : to.number(static_cast<uint64_t>(status));
@@ -280,17 +285,16 @@ void Format::render_item(const Item& item, const Entry& entry, Style style, std:
     case Op::kTrailer: {
       std::string_view value;
       if (entry.trailers) value = item.name.in(*entry.trailers);
-      if (entry.trailers && value.data() == nullptr && item.alternative.kind != Name::Kind::kNone)
-        value = item.alternative.in(*entry.trailers);
+      if (entry.trailers && value.data() == nullptr && item.rare) value = item.rare->alternative.in(*entry.trailers);
       return to.value(cut(value, length));
     }
-    case Op::kOther: return item.other->write(entry, to);
+    case Op::kOther: return item.rare->other->write(entry, to);
     case Op::kRequestHeaderWithoutQuery:
     case Op::kRequestHeader: {
       std::string_view value;
       if (entry.request) {
         value = item.name.in(*entry.request);
-        if (value.data() == nullptr) value = item.alternative.in(*entry.request);
+        if (value.data() == nullptr && item.rare) value = item.rare->alternative.in(*entry.request);
       }
       if (item.op == Op::kRequestHeaderWithoutQuery) value = value.substr(0, value.find('?'));
       // ENVOY: x-forwarded-for is one list, on however many lines it came.
@@ -310,8 +314,7 @@ void Format::render_item(const Item& item, const Entry& entry, Style style, std:
       std::string_view value;
       if (entry.response) {
         value = item.name.in(entry.response->headers);
-        if (value.data() == nullptr && item.alternative.kind != Name::Kind::kNone)
-          value = item.alternative.in(entry.response->headers);
+        if (value.data() == nullptr && item.rare) value = item.rare->alternative.in(entry.response->headers);
       }
       return to.value(cut(value, length));
     }

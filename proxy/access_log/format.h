@@ -92,16 +92,20 @@ class Format {
     std::string_view in(const http::RequestHead& head) const;
     std::string_view in(const http::HeaderMap& fields) const;
   };
+  // What few items have.
+  struct Rare {
+    Name alternative = {};    // REQ(A?B)
+    bool snake_case = false;  // GRPC_STATUS(SNAKE_STRING)
+    TimeFormat time = {};
+    OperatorPtr other = {};
+  };
   struct Item {
     Op op = Op::kLiteral;
     std::string text;  // literal, fixed
     Name name;
-    Name alternative;       // REQ(A?B)
-    size_t max_length = 0;  // :N
+    uint32_t max_length = 0;  // :N
     bool has_length = false;
-    bool snake_case = false;  // GRPC_STATUS(SNAKE_STRING)
-    TimeFormat time;
-    OperatorPtr other;
+    std::shared_ptr<const Rare> rare;
   };
 
   static Result<Item> compile_operator(std::string_view text, const MakeOperator& more);

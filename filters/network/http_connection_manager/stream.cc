@@ -13,6 +13,8 @@ using http::HeaderId;
 
 Stream::Stream(HcmSession& session, http::ResponseSender& sender)
     : session_(session),
+      settings_(session.settings()),
+      worker_(session.worker()),
       sender_(&sender),
       arena_(session.worker().loop.blocks()),
       request_(arena_),
@@ -40,7 +42,7 @@ Stream::Stream(HcmSession& session, http::ResponseSender& sender)
         static_cast<Stream*>(self)->on_timeout("request_overall_timeout", 408, Flag::kDownstreamProtocolError);
       },
       this);
-  stats::Cells& cells = session.cells();
+  stats::Cells& cells = this->cells();
   cells.add(settings().stats.rq_total);
   cells.inc(settings().stats.rq_active);
   cells.add(session.protocol() == http::Protocol::kHttp2 ? settings().stats.rq_http2_total
@@ -52,8 +54,6 @@ Stream::~Stream() {
   for (size_t i = 0; i < filter_count_; i++) filters_[i]->~HttpFilter();
 }
 
-const Settings& Stream::settings() const { return session_.settings(); }
-filter::WorkerContext& Stream::worker() { return session_.worker(); }
 const net::Connection& Stream::downstream() { return session_.downstream(); }
 const net::Source& Stream::source() { return session_.accepted().source; }
 
@@ -210,8 +210,8 @@ void Stream::on_trailers(http::HeaderMap& trailers) {
 }
 
 void Stream::on_bad_request(uint16_t status, std::string_view detail) {
-  session_.cells().add(settings().stats.cx_protocol_error);
-  if (status == 431) session_.cells().add(settings().stats.rq_too_large);
+  cells().add(settings().stats.cx_protocol_error);
+  if (status == 431) cells().add(settings().stats.rq_too_large);
   request_ended_ = true;
   LocalReply reply{status, http::h1::reason_phrase(status), arena_.copy(detail)};
   if (status == 408) {
@@ -225,7 +225,7 @@ void Stream::on_bad_request(uint16_t status, std::string_view detail) {
 void Stream::on_reset(http::ResetReason reason, std::string_view detail) {
   if (ended_) return;
   sender_ = nullptr;
-  session_.cells().add(settings().stats.rq_rx_reset);
+  cells().add(settings().stats.rq_rx_reset);
   info_.set(reason == http::ResetReason::kRemoteStream    ? Flag::kDownstreamRemoteReset
             : reason == http::ResetReason::kProtocolError ? Flag::kDownstreamProtocolError
                                                           : Flag::kDownstreamTermination);
@@ -264,8 +264,7 @@ void Stream::set_request_reading(bool on) {
 
 void Stream::on_timeout(std::string_view details, uint16_t status, Flag flag) {
   if (ended_) return;
-  session_.cells().add(flag == Flag::kStreamIdleTimeout ? settings().stats.rq_idle_timeout
-                                                        : settings().stats.rq_timeout);
+  cells().add(flag == Flag::kStreamIdleTimeout ? settings().stats.rq_idle_timeout : settings().stats.rq_timeout);
   LocalReply reply{status, "request timeout", details};
   reply.close = status == 408;
   if (flag == Flag::kStreamIdleTimeout) {

@@ -38,7 +38,7 @@ class Stream final : public base::Deferred,
   void on_writable() override;
 
   // filter::HttpStream
-  filter::WorkerContext& worker() override;
+  filter::WorkerContext& worker() override { return worker_; }
   http::StreamInfo& info() override { return info_; }
   filter::FilterState& state() override { return state_; }
   const model::Route* route() override { return route_; }
@@ -59,7 +59,8 @@ class Stream final : public base::Deferred,
   void set_request_reading(bool on) override;
 
  private:
-  const Settings& settings() const;
+  const Settings& settings() const { return settings_; }
+  stats::Cells& cells() { return worker_.loop.cells(); }
   bool accept_request();
   bool resolve_route();
   void choose_cluster(const model::RouteAction& action);
@@ -87,6 +88,8 @@ class Stream final : public base::Deferred,
   void destroy_filters();
 
   HcmSession& session_;
+  const Settings& settings_;
+  filter::WorkerContext& worker_;
   http::ResponseSender* sender_;
   base::Arena arena_;
   http::RequestHead request_;

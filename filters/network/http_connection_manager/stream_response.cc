@@ -21,7 +21,7 @@ void Stream::local_reply(const LocalReply& reply) {
   if (response_started_) {  // too late for another answer
     destroy_filters();
     http::ResponseSender* sender = std::exchange(sender_, nullptr);
-    session_.cells().add(settings().stats.rq_tx_reset);
+    cells().add(settings().stats.rq_tx_reset);
     end();
     if (sender) sender->reset(http::ResetReason::kLocal);
     return;
@@ -114,7 +114,7 @@ void Stream::end() {
   duration_timer_.cancel();
   destroy_filters();
   const HcmStats& stats = settings().stats;
-  stats::Cells& cells = session_.cells();
+  stats::Cells& cells = this->cells();
   base::EventLoop& loop = worker().loop;
   info_.end_ns = loop.now_ns();
   cells.dec(stats.rq_active);

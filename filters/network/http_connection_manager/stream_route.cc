@@ -44,12 +44,12 @@ void Stream::choose_cluster(const model::RouteAction& action) {
 bool Stream::accept_action(const model::RouteAction& action) {
   if (request_.wants_tunnel()) {
     if (!upgrade_allowed(action)) {
-      session_.cells().add(settings().stats.rq_ws_on_non_ws_route);
+      cells().add(settings().stats.rq_ws_on_non_ws_route);
       refuse({403, "", "upgrade_failed"});
       return false;
     }
-    session_.cells().add(settings().stats.cx_upgrades_total);
-    session_.cells().inc(settings().stats.cx_upgrades_active);
+    cells().add(settings().stats.cx_upgrades_total);
+    cells().inc(settings().stats.cx_upgrades_active);
     counted_upgrade_ = true;
   }
   if (action.idle_timeout_ms) {
@@ -82,24 +82,24 @@ bool Stream::upgrade_allowed(const model::RouteAction& action) const {
 // What the terminal filter has no upstream for. ENVOY: the filters before it have seen the request.
 bool Stream::answer_without_upstream() {
   if (needs_tls_) {
-    session_.cells().add(settings().stats.rq_redirect);
+    cells().add(settings().stats.rq_redirect);
     local_reply({301, "", "direct_response", 0, "location", https_location(request_, arena_)});
     return true;
   }
   if (!route_) {
-    session_.cells().add(settings().stats.no_route);
+    cells().add(settings().stats.no_route);
     LocalReply reply{404, "", "route_not_found", http::flag_bit(Flag::kNoRouteFound)};
     reply.close = request_.method == "CONNECT";
     local_reply(reply);
     return true;
   }
   if (route_->direct) {
-    session_.cells().add(settings().stats.rq_direct_response);
+    cells().add(settings().stats.rq_direct_response);
     local_reply({route_->direct->status, route_->direct->body, "direct_response"});
     return true;
   }
   if (route_->redirect) {
-    session_.cells().add(settings().stats.rq_redirect);
+    cells().add(settings().stats.rq_redirect);
     std::string_view location = redirect_location(*route_, request_, arena_);
     local_reply({route_->redirect->code, "", "direct_response", 0, "location", location});
     return true;
