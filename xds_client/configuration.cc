@@ -67,7 +67,7 @@ Result<bool> Configuration::add_static(const envoy::config::bootstrap::v3::Boots
     entry.warming = std::move(*compiled);
     arm_listener(*entry.warming);
     std::string failed = open_sockets(entry);
-    if (!failed.empty()) return error(place + ": " + failed);
+    if (!failed.empty()) return error(fmt::format("{}: {}", place, failed));
   }
   return true;
 }

@@ -7,8 +7,6 @@
 namespace pinnace::filters::cel {
 namespace {
 
-using http::HeaderId;
-
 constexpr std::pair<std::string_view, Attribute> kNames[] = {
     {"request.path", Attribute::kRequestPath},
     {"request.url_path", Attribute::kRequestUrlPath},

@@ -53,10 +53,10 @@ Value compare(Op op, const Value& a, const Value& b) {
   if (op == Op::kNotEqual) return Value::of(how != std::partial_ordering::equivalent);
   if (how == std::partial_ordering::unordered) return Value::error();
   switch (op) {
-    case Op::kLess: return Value::of(how < 0);
-    case Op::kLessEqual: return Value::of(how <= 0);
-    case Op::kGreater: return Value::of(how > 0);
-    default: return Value::of(how >= 0);
+    case Op::kLess: return Value::of(std::is_lt(how));
+    case Op::kLessEqual: return Value::of(std::is_lteq(how));
+    case Op::kGreater: return Value::of(std::is_gt(how));
+    default: return Value::of(std::is_gteq(how));
   }
 }
 
