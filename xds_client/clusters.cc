@@ -93,10 +93,10 @@ bool Clusters::eds_timeout(const Deadline& deadline) {
   return true;
 }
 
-// ENVOY: a bad first answer does not hold the start up.
+// ENVOY: a bad first answer does not hold the start up. UNLIKE ENVOY: where a former self serves, that one goes on.
 void Clusters::give_up_endpoints(const std::string& assignment) {
   for (auto& [name, entry] : entries_) {
-    if (!entry.warming || entry.eds_given_up || parsed_.contains(entry.warming->eds.name)) continue;
+    if (!entry.warming || entry.active || entry.eds_given_up || parsed_.contains(entry.warming->eds.name)) continue;
     if (entry.warming->eds.name.empty() || (!assignment.empty() && entry.warming->eds.name != assignment)) continue;
     entry.eds_given_up = true;
     PN_LOG(kWarning, "xds", "cluster {}: its endpoints were refused; it goes live without any", name);

@@ -38,8 +38,8 @@ class Peers {
   using Table = std::unordered_map<std::string, PeerPtr, Hash, std::equal_to<>>;
   struct Known {
     Table table;
-    const Table::value_type* last =
-        nullptr;  // found: comparing is less than hashing, and peers send more than one request
+    // Found: comparing is less than hashing, and a peer seldom sends one request alone.
+    const Table::value_type* last = nullptr;
   };
 
   template <class Decode>

@@ -58,6 +58,23 @@ def test_refused_endpoints_leave_their_cluster_without_any(lab, ads, delta, brok
     eventually(lambda: client.get("/").status == 200)
 
 
+def test_a_cluster_whose_new_endpoints_are_refused_serves_on_with_its_old_ones(lab, ads, delta):
+    first, second, port = lab.origin("first"), lab.origin("second"), free_port()
+    ads.change({"cluster": [c.cluster("c", kind="EDS")], "endpoints": [c.assignment("c", first.port)],
+                "listener": [c.listener("l", port, c.hcm([c.route("/", "c")], log=False))]})
+    proxy = lab.proxy(c.ads_bootstrap(ads.address, delta))
+    client, moved = lab.client(port), c.cluster("c", kind="EDS")
+    assert client.get("/").text == "first"
+    moved["eds_cluster_config"]["service_name"] = "other"
+    ads.set("cluster", moved)
+    eventually(lambda: "other" in ads.subscribed("endpoints"))
+    assert ads.say("endpoints", {"cluster_name": "other", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
+        "socket_address": {"address": "no address", "port_value": 1}}}}]}]})
+    assert proxy.stat("cluster_manager.warming_clusters") == 1 and client.get("/").text == "first"
+    ads.set("endpoints", c.assignment("other", second.port))
+    eventually(lambda: client.get("/").text == "second")
+
+
 def test_a_refused_extension_leaves_its_filter_without_a_configuration(lab, ads, delta):
     origin, port = lab.origin(), free_port()
     origin.default = lambda x: x.reply(200, b"x" * 100, [("content-type", "text/plain")])
