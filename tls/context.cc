@@ -90,6 +90,8 @@ Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec
   if (!ctx) return error("cannot make a TLS context: " + openssl_errors());
   SSL_CTX_set_app_data(ctx, context.get());
   SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  // A record's head and body come from the transport's memory in one go.
+  SSL_CTX_set_read_ahead(ctx, 1);
   SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   // ENVOY: TLS 1.2 is the least for both sides unless tls_params says otherwise; clients stop at 1.2, pinnace at 1.3.
   SSL_CTX_set_min_proto_version(ctx, spec.min_version ? spec.min_version : TLS1_2_VERSION);
