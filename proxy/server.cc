@@ -217,9 +217,12 @@ void Server::gather_hosts(std::function<void(admin::HostStatsMap)> done) {
 }
 
 void Server::drain_listeners(bool inbound_only, bool graceful, bool skip_exit) {
-  for (auto& worker : workers_) {
-    worker->post([=](Worker& w) { w.listeners().drain(inbound_only, !graceful && !skip_exit, false); });
+  if (graceful) {
+    // ENVOY: a graceful drain that has begun is not begun again.
+    if (drained_ >= (inbound_only ? Drained::kInbound : Drained::kAll)) return;
+    drained_ = inbound_only ? Drained::kInbound : Drained::kAll;
   }
+  for (auto& worker : workers_) worker->post([=](Worker& w) { w.listeners().drain(inbound_only, !graceful, false); });
   if (!graceful || skip_exit) return;
   drain_timer_.expires_after(std::chrono::seconds(options_.drain_time_s));
   drain_timer_.async_wait([this, inbound_only](boost::system::error_code failed) {

@@ -75,6 +75,7 @@ class Server final : private admin::Host {
   std::unique_ptr<admin::Admin> admin_;
   bool live_ = false;
   bool draining_ = false;
+  enum class Drained : uint8_t { kNone, kInbound, kAll } drained_ = Drained::kNone;  // gracefully, by the admin
   bool health_failed_ = false;
   int exit_code_ = 0;
 };

@@ -123,7 +123,9 @@ bool Secrets::resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& o
       return false;
     }
     const auto& validation = found->second.secret.validation_context();
-    out.validation = {text(validation.trusted_ca()), text(validation.crl())};
+    // The secret is merged over the default_validation_context (CombinedCertificateValidationContext).
+    if (validation.has_trusted_ca()) out.validation.trusted_ca = text(validation.trusted_ca());
+    if (validation.has_crl()) out.validation.crl = text(validation.crl());
     out.has_validation = true;
   }
   return true;

@@ -41,6 +41,7 @@ Reply ready_page(Host& host, const Query&) {
 }
 
 Reply drain_page(Host& host, const Query& query) {
+  if (query.has("skip_exit") && !query.has("graceful")) return {400, "skip_exit requires graceful\n"};
   host.drain_listeners(query.has("inboundonly"), query.has("graceful"), query.has("skip_exit"));
   return {200, "OK\n"};
 }

@@ -65,18 +65,18 @@ class ActiveListener::Socket final : public base::EventHandler {
 ActiveListener::ActiveListener(ListenerSet& set, const model::Update::ListenerChange& change)
     : set_(set), config_(change.listener), sockets_(change.sockets) {
   drain_timer_.init(
-      loop().timers(), [](void* self) { static_cast<ActiveListener*>(self)->close_sessions(); }, this);
+      loop().timers(), [](void* self) { static_cast<ActiveListener*>(self)->on_drain_deadline(); }, this);
   open_sockets();
 }
 
 ActiveListener::~ActiveListener() {
   while (!pending_.empty()) pending_.front().abandon();
-  close_sessions();
+  close_all();
 }
 
 void ActiveListener::open_sockets() {
   watched_.clear();
-  if (!sockets_) return;
+  if (!sockets_ || set_.stopped(*config_)) return;
   for (int fd : sockets_->of(set_.options().worker)) {
     // ENVOY: a listener refuses connections until it is warm; it is only bound before.
     net::start_listening(fd, static_cast<int>(config_->backlog));
@@ -93,18 +93,20 @@ void ActiveListener::update(const model::Update::ListenerChange& change) {
     open_sockets();
   }
   // Sessions of chains that are no longer there finish what they do; all others do not notice.
-  auto still_there = [&](const model::FilterChain* chain) {
-    if (config_->default_chain.get() == chain) return true;
-    return std::any_of(config_->chains.begin(), config_->chains.end(), [&](const auto& c) { return c.get() == chain; });
-  };
-  bool draining = false;
-  for (auto* session : all_sessions()) {
-    if (still_there(&session->chain())) continue;
-    session->drain(false);
-    draining = true;
+  uint64_t deadline = loop().now_ms() + set_.options().drain_time_ms;
+  for (const auto& pinned : chains_) {
+    if (!has(pinned.get())) leaving_.push_back({pinned, deadline});
   }
-  std::erase_if(chains_, [&](const auto& pin) { return !still_there(pin.get()); });
-  if (draining && !drain_timer_.armed()) drain_timer_.arm(set_.options().drain_time_ms);
+  std::erase_if(chains_, [&](const auto& pinned) { return !has(pinned.get()); });
+  for (auto* session : all_sessions()) {
+    if (!has(&session->chain())) session->drain(false);
+  }
+  if (!leaving_.empty() && !drain_timer_.armed()) drain_timer_.arm(set_.options().drain_time_ms);
+}
+
+bool ActiveListener::has(const model::FilterChain* chain) const {
+  if (config_->default_chain.get() == chain) return true;
+  return std::any_of(config_->chains.begin(), config_->chains.end(), [&](const auto& c) { return c.get() == chain; });
 }
 
 void ActiveListener::stop_accepting() {
@@ -136,16 +138,26 @@ std::vector<filter::Session*> ActiveListener::all_sessions() {
   return all;
 }
 
-// Ends what an update or a removal left draining: all sessions of a retired listener, else those without a chain.
-void ActiveListener::close_sessions() {
-  std::vector<filter::Session*> doomed;
-  for (auto& session : sessions_) {
-    bool current = !retired_ && (config_->default_chain.get() == &session.chain() ||
-                                 std::any_of(config_->chains.begin(), config_->chains.end(),
-                                             [&](const auto& c) { return c.get() == &session.chain(); }));
-    if (!current || !drain_timer_.armed()) doomed.push_back(&session);
+void ActiveListener::close_all() {
+  for (auto* session : all_sessions()) session->close();
+}
+
+// Ends what an update or a removal left draining: all sessions of a retired listener, else those of chains whose time
+// is up.
+void ActiveListener::on_drain_deadline() {
+  if (retired_) return close_all();
+  std::vector<base::LocalRef<model::FilterChain>> due;
+  while (!leaving_.empty() && leaving_.front().deadline_ms <= loop().now_ms()) {
+    // One that came back has new sessions; the old ones were told and end by themselves.
+    if (!has(leaving_.front().chain.get())) due.push_back(std::move(leaving_.front().chain));
+    leaving_.erase(leaving_.begin());
   }
-  for (auto* session : doomed) session->close();
+  if (!leaving_.empty()) drain_timer_.arm(leaving_.front().deadline_ms - loop().now_ms());
+  for (auto* session : all_sessions()) {
+    bool ends =
+        std::any_of(due.begin(), due.end(), [&](const auto& chain) { return chain.get() == &session->chain(); });
+    if (ends) session->close();
+  }
 }
 
 bool ActiveListener::admit(int fd, net::ConnectionSlot& slot) {
@@ -166,12 +178,12 @@ bool ActiveListener::hand_over(int fd, const Address& remote, net::ConnectionSlo
   size_t self = set_.options().worker;
   size_t workers = sockets_->workers();
   if (workers == 1 || !set_.options().post_to) return false;
-  uint32_t own = sockets_->load(self).load(std::memory_order_relaxed);
+  uint32_t own = sockets_->load_of(self);
   if (own > kFew && !config_->exact_balance) return false;
   size_t best = self;
   uint32_t least = own;
   for (size_t i = 0; i < workers; i++) {
-    uint32_t load = sockets_->load(i).load(std::memory_order_relaxed);
+    uint32_t load = sockets_->load_of(i);
     if (load < least) {
       least = load;
       best = i;
@@ -185,16 +197,16 @@ bool ActiveListener::hand_over(int fd, const Address& remote, net::ConnectionSlo
   return true;
 }
 
-void ActiveListener::take(int fd, const Address& remote, const Address& destination, net::ConnectionSlot slot) {
+void ActiveListener::take(int fd, const Address& remote, Address destination, net::ConnectionSlot slot) {
+  // Of a redirected connection the listener that accepted it bears the load.
+  if (sockets_ && destination.kind() == Address::Kind::kNone) slot.bear(sockets_->load(set_.options().worker));
   if (config_->use_original_dst && destination.kind() == Address::Kind::kNone) {
     Address original;
     if (net::original_destination(fd, original)) {
       if (ActiveListener* owner = set_.by_destination(original, this)) {
         return owner->take(fd, remote, original, std::move(slot));
       }
-      auto* pending = new PendingConnection(*this, fd, remote, original, std::move(slot));
-      pending_.push_back(*pending);
-      return pending->start();
+      destination = original;
     }
   }
   auto* pending = new PendingConnection(*this, fd, remote, destination, std::move(slot));
@@ -260,13 +272,12 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
   accepted.source = pending.source();
   loop().cells().add(config_->stats.cx_total);
   loop().cells().inc(config_->stats.cx_active);
-  if (sockets_) sockets_->load(set_.options().worker).fetch_add(1, std::memory_order_relaxed);
   session_count_++;
   auto session = chain->filter->create(set_.context(), std::move(accepted));
   filter::Session& started = *session.release();
   sessions_.push_back(started);
   started.start();
-  if (draining_ || set_.unhealthy()) started.drain(false);
+  if (set_.drains(*config_) || set_.unhealthy()) started.drain(false);
 }
 
 void ActiveListener::session_ended(filter::Session& session) {
@@ -274,7 +285,6 @@ void ActiveListener::session_ended(filter::Session& session) {
   session_count_--;
   loop().cells().dec(config_->stats.cx_active);
   loop().cells().add(config_->stats.cx_destroy);
-  if (sockets_) sockets_->load(set_.options().worker).fetch_sub(1, std::memory_order_relaxed);
   loop().destroy_later(std::unique_ptr<base::Deferred>(&session));
   maybe_finish();
 }

@@ -23,14 +23,11 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
   void retire();
   void stop_accepting();
   void drain_sessions(bool close_idle);
-  // From now on sessions drain from their beginning: a first answer that says so, and no second.
-  void drain_new_sessions() { draining_ = true; }
-  void close_sessions();
   size_t session_count() const { return session_count_; }
 
   // A connection for this listener, accepted here, on another worker or by another listener (use_original_dst).
   // `destination` is kNone unless it was redirected.
-  void take(int fd, const base::Address& remote, const base::Address& destination, net::ConnectionSlot slot);
+  void take(int fd, const base::Address& remote, base::Address destination, net::ConnectionSlot slot);
   // Its listener filters are through.
   void start_session(PendingConnection& pending, int fd, const route::ConnectionFacts& facts, bool redirected);
   void pending_ended(PendingConnection& pending);
@@ -39,11 +36,20 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
  private:
   class Socket;
 
+  // A chain that an update took away, and when what is left of its sessions is closed.
+  struct Leaving {
+    base::LocalRef<model::FilterChain> chain;
+    uint64_t deadline_ms;
+  };
+
   void open_sockets();
   // False: it is over the limit and was closed.
   bool admit(int fd, net::ConnectionSlot& slot);
   bool hand_over(int fd, const base::Address& remote, net::ConnectionSlot& slot);
   void maybe_finish();
+  bool has(const model::FilterChain* chain) const;
+  void close_all();
+  void on_drain_deadline();
   std::vector<filter::Session*> all_sessions();
   base::LocalRef<model::FilterChain> pin(const std::shared_ptr<const model::FilterChain>& chain);
 
@@ -54,8 +60,8 @@ class ActiveListener final : public base::Deferred, public filter::SessionOwner 
   base::IntrusiveList<PendingConnection> pending_;
   base::IntrusiveList<filter::Session> sessions_;
   std::vector<base::LocalRef<model::FilterChain>> chains_;  // one pin each
+  std::vector<Leaving> leaving_;                            // the next to be closed first
   base::Timer drain_timer_;
-  bool draining_ = false;
   size_t session_count_ = 0;
   bool retired_ = false;
 };

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "proxy/listener/active_listener.h"
 
 namespace pinnace::listener {
@@ -35,11 +37,13 @@ void ListenerSet::remove(const std::string& name) {
 }
 
 void ListenerSet::drain(bool inbound_only, bool stop_accepting, bool close_idle) {
+  Scope scope = inbound_only ? Scope::kInbound : Scope::kAll;
+  draining_ = std::max(draining_, scope);
+  if (stop_accepting) stopped_ = std::max(stopped_, scope);
   for (auto& [name, listener] : listeners_) {
-    if (inbound_only && listener->config().direction != model::TrafficDirection::kInbound) continue;
+    if (!covers(scope, listener->config())) continue;
     if (stop_accepting) listener->stop_accepting();
     listener->drain_sessions(close_idle);
-    listener->drain_new_sessions();
   }
 }
 

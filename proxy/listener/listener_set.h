@@ -33,11 +33,14 @@ class ListenerSet {
 
   void set(const model::Update::ListenerChange& change);
   void remove(const std::string& name);
-  // Sessions finish what they do. With `stop_accepting` the sockets are no longer read.
+  // Sessions finish what they do, and those that begin later drain from their beginning: a first answer that says so,
+  // and no second. With `stop_accepting` the sockets are no longer read. Holds for listeners that come later too.
   void drain(bool inbound_only, bool stop_accepting, bool close_idle);
   // While unhealthy, sessions drain from their beginning.
   void set_unhealthy(bool on);
   bool unhealthy() const { return unhealthy_; }
+  bool drains(const model::ListenerConfig& listener) const { return covers(draining_, listener); }
+  bool stopped(const model::ListenerConfig& listener) const { return covers(stopped_, listener); }
   void close_all();
   size_t session_count() const;
 
@@ -50,6 +53,12 @@ class ListenerSet {
   const ListenerSetOptions& options() const { return options_; }
 
  private:
+  enum class Scope : uint8_t { kNone, kInbound, kAll };
+
+  static bool covers(Scope scope, const model::ListenerConfig& listener) {
+    if (scope == Scope::kInbound) return listener.direction == model::TrafficDirection::kInbound;
+    return scope == Scope::kAll;
+  }
   void index_addresses();
 
   filter::WorkerContext& context_;
@@ -58,6 +67,7 @@ class ListenerSet {
   std::unordered_map<base::Address, ActiveListener*, base::AddressHash> by_address_;
   base::IntrusiveList<base::Deferred> retired_;
   bool unhealthy_ = false;
+  Scope draining_ = Scope::kNone, stopped_ = Scope::kNone;
   friend class ActiveListener;
 };
 

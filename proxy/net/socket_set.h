@@ -29,8 +29,9 @@ class SocketSet {
     for (size_t i = 0; i < addresses_.size(); i++) out.push_back(fds_[i * workers_ + worker]);
     return out;
   }
-  // Connections of this listener per worker, to hand one to an idler worker.
-  std::atomic<uint32_t>& load(size_t worker) const { return loads_[worker]; }
+  // Connections that came by these sockets and are this worker's, to hand one to an idler worker.
+  std::shared_ptr<std::atomic<uint32_t>> load(size_t worker) const { return {loads_, &loads_[worker]}; }
+  uint32_t load_of(size_t worker) const { return loads_[worker].load(std::memory_order_relaxed); }
   size_t workers() const { return workers_; }
 
  private:
@@ -39,7 +40,7 @@ class SocketSet {
   size_t workers_ = 0;
   std::vector<base::Address> addresses_;  // as bound
   std::vector<int> fds_;
-  std::unique_ptr<std::atomic<uint32_t>[]> loads_;
+  std::shared_ptr<std::atomic<uint32_t>[]> loads_;  // outlives the sockets
 };
 
 }  // namespace pinnace::net

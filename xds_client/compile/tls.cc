@@ -32,7 +32,7 @@ Result<model::SecretRef> secret_ref(const tls::SdsSecretConfig& proto) {
 }
 
 Result<bool> validation(const tls::CertificateValidationContext& proto, model::TlsContextSpec& spec,
-                        std::vector<model::SanMatcher>& sans, bool has_secret) {
+                        std::vector<model::SanMatcher>& sans) {
   auto known = only_fields(proto, {"trusted_ca", "match_subject_alt_names", "match_typed_subject_alt_names", "crl",
                                    "verify_certificate_hash", "verify_certificate_spki", "trust_chain_verification",
                                    "allow_expired_certificate"});
@@ -50,7 +50,7 @@ Result<bool> validation(const tls::CertificateValidationContext& proto, model::T
       if (!crl) return in("crl", crl.error());
       pem.crl = std::move(*crl);
     }
-    if (!has_secret || !pem.trusted_ca.empty()) spec.validation = std::move(pem);
+    spec.validation = std::move(pem);
   }
   for (const auto& hash : proto.verify_certificate_hash()) {
     std::string plain;
@@ -124,7 +124,7 @@ Result<bool> common(const tls::CommonTlsContext& proto, model::TlsContextSpec& s
     spec.certificate_secrets.push_back(std::move(*ref));
   }
   if (proto.has_validation_context()) {
-    auto done = validation(proto.validation_context(), spec, sans, false);
+    auto done = validation(proto.validation_context(), spec, sans);
     if (!done) return in("validation_context", done.error());
   }
   const tls::SdsSecretConfig* secret = nullptr;
@@ -132,7 +132,7 @@ Result<bool> common(const tls::CommonTlsContext& proto, model::TlsContextSpec& s
   if (proto.has_combined_validation_context()) {
     const auto& combined = proto.combined_validation_context();
     secret = &combined.validation_context_sds_secret_config();
-    auto done = validation(combined.default_validation_context(), spec, sans, true);
+    auto done = validation(combined.default_validation_context(), spec, sans);
     if (!done) return in("combined_validation_context.default_validation_context", done.error());
   }
   if (secret) {
