@@ -77,7 +77,49 @@ Result<bool> use_certificate(SSL_CTX* ctx, const model::CertificatePem& pem, boo
   return true;
 }
 
+// Names of BoringSSL, which istiod takes for granted, that this OpenSSL may lack: they are left out where others remain,
+// and the peer chooses among those, as it would if it lacked them itself.
+std::string known_curves(SSL_CTX* ctx, const std::string& list) {
+  static constexpr std::string_view kRecent[] = {"X25519MLKEM768", "X25519Kyber768Draft00"};
+  std::string out;
+  for (size_t at = 0; at <= list.size();) {
+    size_t end = std::min(list.find(':', at), list.size());
+    std::string name = list.substr(at, end - at);
+    bool recent = std::find(std::begin(kRecent), std::end(kRecent), name) != std::end(kRecent);
+    if (!recent || SSL_CTX_set1_groups_list(ctx, name.c_str()) == 1) out += (out.empty() ? "" : ":") + name;
+    at = end + 1;
+  }
+  ERR_clear_error();
+  return out.empty() ? list : out;
+}
+
+Result<bool> set_parameters(SSL_CTX* ctx, const model::TlsContextSpec& spec) {
+  // OpenSSL's level 1 has no signature that TLS 1.0 and 1.1 can use; who asks for those is given them.
+  if (spec.min_version != 0 && spec.min_version < TLS1_2_VERSION) SSL_CTX_set_security_level(ctx, 0);
+  // ENVOY: TLS 1.2 is the least for both sides unless tls_params says otherwise; clients stop at 1.2, pinnace at 1.3.
+  SSL_CTX_set_min_proto_version(ctx, spec.min_version ? spec.min_version : TLS1_2_VERSION);
+  SSL_CTX_set_max_proto_version(ctx, spec.max_version ? spec.max_version : TLS1_3_VERSION);
+  if (SSL_CTX_set_cipher_list(ctx, spec.ciphers.empty() ? kDefaultCiphers : spec.ciphers.c_str()) != 1) {
+    return error("tls_params.cipher_suites: no known cipher in '" + spec.ciphers + "'");
+  }
+  std::string curves = spec.curves.empty() ? "X25519:P-256" : known_curves(ctx, spec.curves);
+  if (SSL_CTX_set1_groups_list(ctx, curves.c_str()) != 1) {
+    return error("tls_params.ecdh_curves: '" + spec.curves + "' is not known");
+  }
+  if (!spec.signature_algorithms.empty() && SSL_CTX_set1_sigalgs_list(ctx, spec.signature_algorithms.c_str()) != 1) {
+    return error("tls_params.signature_algorithms: '" + spec.signature_algorithms + "' is not known");
+  }
+  return true;
+}
+
 }  // namespace
+
+Result<bool> check_parameters(const model::TlsContextSpec& spec) {
+  std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> ctx(
+      SSL_CTX_new(spec.server ? TLS_server_method() : TLS_client_method()), &SSL_CTX_free);
+  if (!ctx) return error("cannot make a TLS context: " + openssl_errors());
+  return set_parameters(ctx.get(), spec);
+}
 
 Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec& spec,
                                                      const ResolvedSecrets& secrets) {
@@ -93,18 +135,8 @@ Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec
   // A record's head and body come from the transport's memory in one go.
   SSL_CTX_set_read_ahead(ctx, 1);
   SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-  // ENVOY: TLS 1.2 is the least for both sides unless tls_params says otherwise; clients stop at 1.2, pinnace at 1.3.
-  SSL_CTX_set_min_proto_version(ctx, spec.min_version ? spec.min_version : TLS1_2_VERSION);
-  SSL_CTX_set_max_proto_version(ctx, spec.max_version ? spec.max_version : TLS1_3_VERSION);
-  if (SSL_CTX_set_cipher_list(ctx, spec.ciphers.empty() ? kDefaultCiphers : spec.ciphers.c_str()) != 1) {
-    return error("tls_params.cipher_suites: no known cipher in '" + spec.ciphers + "'");
-  }
-  const char* curves = spec.curves.empty() ? "X25519:P-256" : spec.curves.c_str();
-  if (SSL_CTX_set1_groups_list(ctx, curves) != 1)
-    return error("tls_params.ecdh_curves: '" + spec.curves + "' is not known");
-  if (!spec.signature_algorithms.empty() && SSL_CTX_set1_sigalgs_list(ctx, spec.signature_algorithms.c_str()) != 1) {
-    return error("tls_params.signature_algorithms: '" + spec.signature_algorithms + "' is not known");
-  }
+  auto parameters = set_parameters(ctx, spec);
+  if (!parameters) return parameters.error();
   for (size_t i = 0; i < secrets.certificates.size(); i++) {
     auto used = use_certificate(ctx, secrets.certificates[i], i == 0, context->chain_facts_, context->local_uri_sans_);
     if (!used) return used.error();
@@ -145,7 +177,7 @@ Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec
     SSL_CTX_set_purpose(ctx, spec.server ? X509_PURPOSE_SSL_CLIENT : X509_PURPOSE_SSL_SERVER);
   } else if (spec.server && spec.require_client_certificate) {
     return error("require_client_certificate without a trusted_ca would accept anyone");
-  } else if (!spec.server && spec.validation_secret) {
+  } else if (spec.validation_secret) {
     return error("the validation secret has no trusted_ca");
   }
   if (spec.server) {

@@ -34,6 +34,10 @@ struct ResolvedSecrets {
   bool has_validation = false;
 };
 
+// Whether versions, ciphers, curves and signature algorithms can be used, whatever the secrets will be. ERRORS: which
+// cannot.
+Result<bool> check_parameters(const model::TlsContextSpec& spec);
+
 class Context {
  public:
   // ERRORS: names what is wrong with the PEM or the parameters.
@@ -90,7 +94,7 @@ class ContextTable {
 struct ClientOptions {
   std::string sni;                // empty: from UpstreamTls
   std::vector<std::string> alpn;  // empty: from UpstreamTls
-  std::string expected_dns_san;   // auto_san_validation
+  std::string expected_san;       // auto_san_validation: a name or an IP address
   uint64_t session_scope = 0;     // which server: sessions of one are no use to another
 };
 

@@ -75,7 +75,7 @@ void Transport::set_client(const ContextTable& table, std::shared_ptr<const mode
                            const ClientOptions& options) {
   table_ = &table;
   tls_ = std::move(tls);
-  expected_dns_san_ = options.expected_dns_san;
+  expected_san_ = options.expected_san;
   const std::string& sni = options.sni.empty() ? tls_->sni : options.sni;
   if (!sni.empty()) SSL_set_tlsext_host_name(ssl_, sni.c_str());
   const auto& alpn = options.alpn.empty() ? tls_->alpn : options.alpn;
@@ -88,7 +88,7 @@ void Transport::set_client(const ContextTable& table, std::shared_ptr<const mode
     SSL_set_alpn_protos(ssl_, reinterpret_cast<const unsigned char*>(wire.data()), static_cast<unsigned>(wire.size()));
   }
   session_key_ = tls_->session_key ^ (context_->generation() * 0x9E3779B97F4A7C15ull) ^ options.session_scope ^
-                 std::hash<std::string>{}(sni + wire);
+                 std::hash<std::string>{}(sni + wire) ^ std::hash<std::string>{}(expected_san_ + "=");
   if (tls_->max_session_keys > 0) {
     if (SSL_SESSION* session = table.take_session(session_key_)) {
       SSL_set_session(ssl_, session);
@@ -109,10 +109,9 @@ std::string Transport::check_peer(X509* certificate) const {
   const auto& spec = context_->spec();
   std::string why = check_sans(certificate, tls_ ? tls_->sans : spec.server_sans);
   if (why.empty()) why = check_pins(certificate, spec.verify_certificate_hash, spec.verify_certificate_spki);
-  if (why.empty() && !expected_dns_san_.empty()) {
-    model::SanMatcher exact{model::SanType::kDns, model::StringMatcher::literal(model::StringMatcher::Kind::kExact,
-                                                                                expected_dns_san_, false)};
-    why = check_sans(certificate, {exact});
+  if (why.empty() && !expected_san_.empty()) {
+    using Kind = model::StringMatcher::Kind;
+    why = check_sans(certificate, {{model::SanType::kAny, model::StringMatcher::literal(Kind::kExact, expected_san_, false)}});
   }
   return why;
 }

@@ -60,7 +60,7 @@ class Transport final : public net::SecureTransport {
   std::string failure_, verify_failure_;
   net::TlsFault fault_ = net::TlsFault::kNone;
   std::shared_ptr<const model::UpstreamTls> tls_;
-  std::string expected_dns_san_;
+  std::string expected_san_;
   const ContextTable* table_ = nullptr;
   uint64_t session_key_ = 0;
   bool done_ = false;

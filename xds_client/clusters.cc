@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
-#include <random>
 
 #include "proxy/base/log.h"
 
@@ -16,15 +15,20 @@ Clusters::Clusters(boost::asio::io_context& control, const Secrets& secrets, std
     : control_(control),
       secrets_(secrets),
       changed_(std::move(changed)),
-      resolver_(control),
-      rng_(std::random_device{}()) {}
+      resolver_(control) {}
 
 void Clusters::set(Resource resource, CompiledCluster compiled, bool is_static, int64_t now_s) {
   ClusterEntry& entry = entries_[resource.name];
   entry.rejected = {};
   entry.is_static = is_static;
   // The same again changes nothing: pools, host state and what is warming stay.
-  if (entry.active && !entry.warming && entry.active->config->content_hash == compiled.config->content_hash) {
+  if (entry.warming && entry.warming->config->content_hash == compiled.config->content_hash) {
+    entry.warming_resource = std::move(resource);
+    return;
+  }
+  if (entry.active && entry.active->config->content_hash == compiled.config->content_hash) {
+    entry.warming.reset();
+    entry.warming_dns.reset();
     entry.resource = std::move(resource);
     return;
   }
@@ -38,7 +42,7 @@ void Clusters::set(Resource resource, CompiledCluster compiled, bool is_static, 
   if (entry.warming->eds_timeout_ms > 0 && !parsed_.contains(entry.warming->eds.name)) {
     deadlines_.push_back({entry.warming->config->name, entry.warming_serial, entry.warming->eds_timeout_ms});
   }
-  if (!entry.warming->dns_targets.empty()) start_dns(entry, *entry.warming);
+  entry.warming_dns = entry.warming->dns_targets.empty() ? nullptr : start_dns(*entry.warming);
 }
 
 void Clusters::reject(Resource resource, const std::string& why, int64_t now_s) {
@@ -110,36 +114,23 @@ void Clusters::drop_unwanted() {
   std::erase_if(parsed_, [&](const auto& entry) { return !names.contains(entry.first); });
 }
 
-bool Clusters::ready(ClusterEntry& entry, const CompiledCluster& cluster) const {
-  if (!cluster.eds.name.empty() && !parsed_.contains(cluster.eds.name) && !entry.eds_given_up) return false;
-  if (!cluster.dns_targets.empty() && (!entry.dns || !entry.dns->answered)) return false;
-  return std::all_of(cluster.tls_contexts.begin(), cluster.tls_contexts.end(),
+bool Clusters::ready(const ClusterEntry& entry, const CompiledCluster& warming) const {
+  if (!warming.eds.name.empty() && !parsed_.contains(warming.eds.name) && !entry.eds_given_up) return false;
+  if (entry.warming_dns && !entry.warming_dns->answered()) return false;
+  return std::all_of(warming.tls_contexts.begin(), warming.tls_contexts.end(),
                      [&](uint32_t id) { return secrets_.ready(id); });
 }
 
-model::EndpointsPtr Clusters::endpoints_of(ClusterEntry& entry, const CompiledCluster& cluster) const {
+model::EndpointsPtr Clusters::endpoints_of(const ClusterEntry& entry) const {
+  const CompiledCluster& cluster = *entry.active;
   if (cluster.endpoints) return cluster.endpoints;
-  if (!cluster.eds.name.empty()) {
-    auto parsed = parsed_.find(cluster.eds.name);
-    if (parsed != parsed_.end()) {
-      auto compiled = compile::endpoints(*parsed->second, cluster.config->sockets);
-      if (compiled) return *compiled;
-    }
+  if (entry.dns) return entry.dns->endpoints();
+  auto parsed = parsed_.find(cluster.eds.name);
+  if (parsed != parsed_.end()) {
+    auto compiled = compile::endpoints(*parsed->second, cluster.config->sockets);
+    if (compiled) return *compiled;
   }
-  auto set = std::make_shared<model::EndpointSet>();
-  if (!cluster.dns_targets.empty() && entry.dns) {
-    for (size_t i = 0; i < cluster.dns_targets.size() && i < entry.dns->answers.size(); i++) {
-      const auto& target = cluster.dns_targets[i];
-      for (const auto& address : entry.dns->answers[i]) {
-        auto endpoint = std::make_shared<model::Endpoint>(target.prototype);
-        endpoint->address = address.with_port(target.port);
-        endpoint->text = endpoint->address.text();
-        set->endpoints.push_back(std::move(endpoint));
-        if (cluster.config->type == ClusterType::kLogicalDns) break;
-      }
-    }
-  }
-  return set;
+  return std::make_shared<model::EndpointSet>();
 }
 
 void Clusters::settle(model::Update& update, int64_t now_s) {
@@ -148,12 +139,13 @@ void Clusters::settle(model::Update& update, int64_t now_s) {
       entry.active = std::move(entry.warming);
       entry.resource = std::move(entry.warming_resource);
       entry.warming.reset();
+      entry.dns = std::exchange(entry.warming_dns, nullptr);
       entry.updated_s = now_s;
       update.clusters.push_back(entry.active->config);
       dirty_.insert(name);
     }
     if (entry.active && dirty_.contains(name) && entry.active->config->type != ClusterType::kOriginalDst) {
-      entry.endpoints = endpoints_of(entry, *entry.active);
+      entry.endpoints = endpoints_of(entry);
       update.endpoints.push_back({entry.active->config->id, entry.endpoints});
     }
   }
@@ -201,57 +193,14 @@ size_t Clusters::warming() const {
       std::count_if(entries_.begin(), entries_.end(), [](const auto& e) { return e.second.warming.has_value(); }));
 }
 
-void Clusters::start_dns(ClusterEntry& entry, const CompiledCluster& cluster) {
-  entry.dns = std::make_shared<DnsState>(control_);
-  entry.dns->answers.resize(cluster.dns_targets.size());
-  resolve(cluster.config->name);
-}
-
-void Clusters::resolve(const std::string& name) {
-  auto found = entries_.find(name);
-  if (found == entries_.end() || !found->second.dns) return;
-  ClusterEntry& entry = found->second;
-  const CompiledCluster& cluster =
-      entry.warming && !entry.warming->dns_targets.empty() ? *entry.warming : *entry.active;
-  std::shared_ptr<DnsState> state = entry.dns;
-  state->pending = cluster.dns_targets.size();
-  state->least_ttl_s = 0;
-  for (size_t i = 0; i < cluster.dns_targets.size(); i++) {
-    const auto& target = cluster.dns_targets[i];
-    resolver_.resolve(
-        target.name, cluster.dns.family,
-        [this, name, weak = std::weak_ptr<DnsState>(state), i, host = target.name](const DnsAnswer& answer) {
-          auto alive = weak.lock();
-          if (!alive) return;
-          if (answer.ok) {
-            alive->answers[i] = answer.addresses;
-            if (alive->least_ttl_s == 0 || answer.ttl_s < alive->least_ttl_s) alive->least_ttl_s = answer.ttl_s;
-          } else {
-            // ENVOY: a name that cannot be resolved now keeps the addresses it had.
-            PN_LOG(kWarning, "dns", "cluster {}: {}: {}", name, host, answer.failure);
-          }
-          if (--alive->pending == 0) dns_done(name);
-        });
-  }
-}
-
-void Clusters::dns_done(const std::string& name) {
-  auto found = entries_.find(name);
-  if (found == entries_.end() || !found->second.dns) return;
-  ClusterEntry& entry = found->second;
-  const CompiledCluster& cluster =
-      entry.warming && !entry.warming->dns_targets.empty() ? *entry.warming : *entry.active;
-  entry.dns->answered = true;
-  dirty_.insert(name);
-  uint64_t delay = cluster.dns.refresh_ms;
-  if (cluster.dns.respect_ttl && entry.dns->least_ttl_s > 0) delay = entry.dns->least_ttl_s * 1000;
-  if (cluster.dns.jitter_ms > 0) delay += rng_.below(cluster.dns.jitter_ms);
-  entry.dns->timer.expires_after(std::chrono::milliseconds(std::max<uint64_t>(delay, 100)));
-  entry.dns->timer.async_wait([this, name](boost::system::error_code failed) {
-    if (!failed) resolve(name);
+std::shared_ptr<ClusterDns> Clusters::start_dns(const CompiledCluster& cluster) {
+  auto dns = std::make_shared<ClusterDns>(control_, resolver_, cluster, [this, name = cluster.config->name] {
+    dirty_.insert(name);
+    // Not from within the resolver's call: settle() may change what we are looking at.
+    boost::asio::post(control_, changed_);
   });
-  // Not from within the resolver's call: settle() may change what we are looking at.
-  boost::asio::post(control_, changed_);
+  dns->resolve();
+  return dns;
 }
 
 }  // namespace pinnace::xds

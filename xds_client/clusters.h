@@ -4,7 +4,6 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -15,10 +14,9 @@
 #include <vector>
 
 #include "envoy/config/endpoint/v3/endpoint.pb.h"
-#include "proxy/base/rng.h"
 #include "proxy/model/update.h"
+#include "xds_client/cluster_dns.h"
 #include "xds_client/compile/cluster.h"
-#include "xds_client/dns.h"
 #include "xds_client/secrets.h"
 #include "xds_client/subscription.h"
 
@@ -32,22 +30,12 @@ struct Rejection {
   bool set() const { return at_s != 0; }
 };
 
-// Resolves one DNS cluster's names again and again.
-struct DnsState {
-  explicit DnsState(boost::asio::io_context& control) : timer(control) {}
-  boost::asio::steady_timer timer;
-  std::vector<std::vector<base::Address>> answers;  // per target
-  size_t pending = 0;
-  uint64_t least_ttl_s = 0;
-  bool answered = false;
-};
-
 struct ClusterEntry {
   Resource resource;  // in force
   Resource warming_resource;
   std::optional<compile::CompiledCluster> active, warming;
   model::EndpointsPtr endpoints;
-  std::shared_ptr<DnsState> dns;
+  std::shared_ptr<ClusterDns> dns, warming_dns;  // of either, where its addresses come from DNS
   int64_t updated_s = 0;
   bool is_static = false;
   bool eds_given_up = false;  // timed out or refused: it goes live without endpoints
@@ -90,17 +78,15 @@ class Clusters {
   void drop_unwanted();
 
  private:
-  bool ready(ClusterEntry& entry, const compile::CompiledCluster& cluster) const;
-  void start_dns(ClusterEntry& entry, const compile::CompiledCluster& cluster);
-  void resolve(const std::string& name);
-  void dns_done(const std::string& name);
-  model::EndpointsPtr endpoints_of(ClusterEntry& entry, const compile::CompiledCluster& cluster) const;
+  bool ready(const ClusterEntry& entry, const compile::CompiledCluster& warming) const;
+  std::shared_ptr<ClusterDns> start_dns(const compile::CompiledCluster& cluster);
+  // Of the version in force.
+  model::EndpointsPtr endpoints_of(const ClusterEntry& entry) const;
 
   boost::asio::io_context& control_;
   const Secrets& secrets_;
   std::function<void()> changed_;
   DnsResolver resolver_;
-  base::Rng rng_;
   std::map<std::string, ClusterEntry> entries_;
   std::map<std::string, Resource> assignments_;  // EDS, as delivered
   std::map<std::string, std::shared_ptr<envoy::config::endpoint::v3::ClusterLoadAssignment>> parsed_;

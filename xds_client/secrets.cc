@@ -28,7 +28,7 @@ std::string Secrets::apply(const model::ConfigSource& source, const Batch& batch
     }
     Entry before = entries_[changed];
     entries_[changed] = {secret, resource.version, now_s, true};
-    for (uint32_t id = 0; id < states_.size(); id++) {
+    for (uint32_t id : used_) {
       const auto& spec = registry_.spec(id);
       tls::ResolvedSecrets resolved;
       std::string missing;
@@ -49,6 +49,15 @@ std::string Secrets::apply(const model::ConfigSource& source, const Batch& batch
 }
 
 std::string Secrets::fault(const Key& key, const tls_pb::Secret& secret) const {
+  auto known = compile::only_fields(secret, {"name", "tls_certificate", "validation_context"});
+  if (known && secret.has_tls_certificate()) {
+    known = compile::only_fields(secret.tls_certificate(),
+                                 {"certificate_chain", "private_key", "password", "ocsp_staple"});
+  }
+  if (known && secret.has_validation_context()) {
+    known = compile::only_fields(secret.validation_context(), {"trusted_ca", "crl"});
+  }
+  if (!known) return known.error().message;
   for (uint32_t id : used_) {
     const auto& spec = registry_.spec(id);
     bool certificate = std::any_of(spec.certificate_secrets.begin(), spec.certificate_secrets.end(),

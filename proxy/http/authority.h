@@ -21,4 +21,17 @@ inline bool authority_ok(std::string_view authority) {
   return true;
 }
 
+// "host:80" → "host", "[::1]:80" → "[::1]"; what has no port stays.
+inline std::string_view without_port(std::string_view authority) {
+  size_t colon = authority.rfind(':');
+  if (colon == std::string_view::npos || authority.find(']', colon) != std::string_view::npos) return authority;
+  if (authority.find_first_not_of("0123456789", colon + 1) != std::string_view::npos) return authority;
+  return authority.substr(0, colon);
+}
+
+// "[::1]" → "::1".
+inline std::string_view without_brackets(std::string_view host) {
+  return host.size() > 2 && host.front() == '[' && host.back() == ']' ? host.substr(1, host.size() - 2) : host;
+}
+
 }  // namespace pinnace::http

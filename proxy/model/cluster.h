@@ -47,7 +47,7 @@ struct ClusterStats {
   std::string prefix;             // "cluster.<stat_name>."
   stats::Counter cx_total, cx_http1_total, cx_http2_total, cx_connect_fail, cx_connect_timeout, cx_overflow, cx_destroy,
       cx_destroy_local_with_rq, cx_destroy_remote_with_rq, cx_none_healthy, cx_rx_bytes, cx_tx_bytes, cx_idle_timeout,
-      cx_max_requests;
+      cx_max_requests, cx_max_duration;
   stats::Gauge cx_active, rq_active, rq_pending_active;
   stats::Counter rq_total, rq_timeout, rq_per_try_timeout, rq_retry, rq_retry_success, rq_retry_overflow,
       rq_retry_limit_exceeded, rq_pending_total, rq_pending_overflow, rq_pending_failure, rq_cancelled, rq_rx_reset,
@@ -73,7 +73,7 @@ struct Endpoint {
 
 struct EndpointSet {
   std::vector<std::shared_ptr<const Endpoint>> endpoints;
-  std::string debug_version;
+  uint32_t overprovisioning_percent = 140;  // policy.overprovisioning_factor
 };
 
 // What all workers share of one cluster: the counts that finite circuit breakers compare. Kept by name across updates;
@@ -107,6 +107,7 @@ struct ClusterConfig {
   Http2Settings http2;
   uint64_t idle_timeout_ms = 3600 * 1000;
   uint64_t max_requests_per_connection = 0;
+  uint64_t max_connection_duration_ms = 0;  // then it takes no more requests; 0: no limit
   uint32_t max_response_head_bytes = 60 * 1024;
   uint32_t max_response_headers = 100;
   Http1Options http1;
@@ -116,7 +117,6 @@ struct ClusterConfig {
   std::optional<net::Keepalive> keepalive;
   std::shared_ptr<const net::PrologueConfig> prologue;  // cluster.filters' istio.metadata_exchange, or nullptr
   uint64_t cleanup_interval_ms = 5000;                  // ORIGINAL_DST: unused hosts
-  bool original_dst_use_header = false;
   std::optional<uint16_t> original_dst_port;
   std::string istio_config;  // metadata.istio.config: the resource this came from
   IstioCluster istio;

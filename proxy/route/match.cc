@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "proxy/http/authority.h"
 #include "proxy/http/grpc.h"
 
 namespace pinnace::route {
@@ -12,15 +13,6 @@ namespace {
 using http::RequestHead;
 using model::HeaderMatch;
 using model::PathMatch;
-
-std::string_view without_port(std::string_view host) {
-  size_t colon = host.rfind(':');
-  if (colon == std::string_view::npos || host.find(']', colon) != std::string_view::npos) return host;
-  for (char c : host.substr(colon + 1)) {
-    if (c < '0' || c > '9') return host;
-  }
-  return host.substr(0, colon);
-}
 
 bool header_value(const RequestHead& request, const std::string& name, base::Arena& arena, std::string_view& value) {
   if (name[0] == ':') {
@@ -110,7 +102,7 @@ const model::VirtualHost* match_host(const model::RouteConfig& config, std::stri
     why = config.any ? "domain *" : "the route configuration has no virtual hosts";
     return config.any;
   }
-  if (config.ignore_port) authority = without_port(authority);
+  if (config.ignore_port) authority = http::without_port(authority);
   char short_host[256];
   std::string long_host(authority.size() > sizeof short_host ? authority.size() : 0, '\0');
   char* lower = long_host.empty() ? short_host : long_host.data();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "proxy/upstream/lb/priorities.h"
 #include "proxy/upstream/pool/http_pool.h"
 
 namespace pinnace::upstream {
@@ -15,14 +16,26 @@ Cluster::Cluster(base::EventLoop& loop, const tls::ContextTable& tls, model::Clu
   if (config_->type == ClusterType::kOriginalDst) cleanup_.arm(config_->cleanup_interval_ms);
 }
 
-Cluster::~Cluster() {
+Cluster::~Cluster() { forget_hosts(); }
+
+void Cluster::forget_hosts() {
   for (auto& [address, host] : by_address_) drop_host(host);
+  by_address_.clear();
+  hosts_.clear();
 }
 
 void Cluster::update_config(model::ClusterPtr config) {
   bool same = config->content_hash == config_->content_hash;
+  bool by_destination = config_->type == ClusterType::kOriginalDst;
   config_ = base::LocalRef<model::ClusterConfig>(std::move(config));
   if (same) return;
+  // Hosts made for a destination know the sockets of their time, and those of endpoints are no use for a destination.
+  if (by_destination || config_->type == ClusterType::kOriginalDst) forget_hosts();
+  if (config_->type == ClusterType::kOriginalDst) {
+    cleanup_.arm(config_->cleanup_interval_ms);
+  } else {
+    cleanup_.cancel();
+  }
   responses_ = ResponseStats(*config_->stats.store, config_->stats.prefix);
   grpc_.reset();
   http2_stats_.reset();
@@ -66,6 +79,7 @@ void Cluster::update_endpoints(model::EndpointsPtr endpoints) {
   }
   hosts_ = std::move(hosts);
   by_address_ = std::move(by_address);
+  overprovisioning_percent_ = endpoints->overprovisioning_percent;
   rebuild();
 }
 
@@ -74,38 +88,28 @@ void Cluster::drop_host(const HostPtr& host) {
   for (auto& pool : host->pools) pool->retire();
 }
 
-// Splits the load over the priorities as Envoy does: a level counts 1.4 times its healthy share (overprovisioning).
 void Cluster::rebuild() {
   priorities_.clear();
   healthy_count_ = 0;
   uint32_t levels = 0;
   for (const auto& host : hosts_) levels = std::max(levels, host->endpoint->priority + 1);
   priorities_.resize(levels);
-  uint32_t left = 100, last = 0;
+  std::vector<lb::LevelHosts> counts(levels);
+  for (const auto& host : hosts_) {
+    counts[host->endpoint->priority].all++;
+    if (host->endpoint->healthy) counts[host->endpoint->priority].healthy++;
+  }
+  auto loads = lb::split_load(counts, overprovisioning_percent_, config_->healthy_panic_percent);
   for (uint32_t level = 0; level < levels; level++) {
     PriorityLevel& here = priorities_[level];
-    std::vector<HostPtr> all;
+    here.load_percent = loads[level].percent;
+    here.panic = loads[level].panic;
+    healthy_count_ += counts[level].healthy;
     for (const auto& host : hosts_) {
-      if (host->endpoint->priority != level) continue;
-      all.push_back(host);
-      if (host->endpoint->healthy) here.eligible.push_back(host);
+      if (host->endpoint->priority == level && (here.panic || host->endpoint->healthy)) here.eligible.push_back(host);
     }
-    healthy_count_ += here.eligible.size();
-    if (all.empty()) continue;
-    auto healthy_percent = static_cast<uint32_t>(here.eligible.size() * 100 / all.size());
-    uint32_t share = std::min<uint32_t>(100, healthy_percent * 140 / 100);
-    if (healthy_percent < config_->healthy_panic_percent) {
-      here.panic = true;
-      here.eligible = std::move(all);
-    }
-    here.load_percent = std::min(share, left);
-    left -= here.load_percent;
-    if (!here.eligible.empty()) {
-      here.balancer = lb::make_balancer(*config_, here.eligible, loop_.rng());
-      last = level;
-    }
+    if (!here.eligible.empty()) here.balancer = lb::make_balancer(*config_, here.eligible, loop_.rng());
   }
-  if (levels > 0) priorities_[last].load_percent += left;
 }
 
 lb::Choice Cluster::pick(const PickContext& context) {

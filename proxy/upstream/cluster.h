@@ -66,6 +66,7 @@ class Cluster {
   void rebuild();
   lb::Choice pick_original_destination(const PickContext& context);
   void drop_host(const HostPtr& host);
+  void forget_hosts();
   void on_cleanup();
 
   base::EventLoop& loop_;
@@ -75,6 +76,7 @@ class Cluster {
   std::vector<PriorityLevel> priorities_;
   std::unordered_map<base::Address, HostPtr, base::AddressHash> by_address_;
   size_t healthy_count_ = 0;
+  uint32_t overprovisioning_percent_ = 140;
   ResponseStats responses_;
   std::shared_ptr<const http::h2::CodecStats> http2_stats_;
   std::unique_ptr<GrpcStats> grpc_;  // once gRPC was seen

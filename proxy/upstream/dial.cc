@@ -40,10 +40,12 @@ std::unique_ptr<net::Connection> dial(base::EventLoop& loop, const tls::ContextT
     if (context) {
       tls::ClientOptions client;
       client.session_scope = endpoint.address.hash();
-      if (socket.tls->auto_sni && !options.sni.empty()) client.sni = options.sni;
+      // ENVOY: an IP address is no server name (RFC 6066 3), but may be in a certificate.
+      bool name = !options.sni.empty() && !base::Address::ip(options.sni, 0);
+      if (socket.tls->auto_sni && name) client.sni = options.sni;
       client.alpn = split(options.alpn);
       if (client.alpn.empty() && socket.tls->alpn.empty()) client.alpn = split(options.fallback_alpn);
-      if (socket.tls->auto_san_validation) client.expected_dns_san = options.sni;
+      if (socket.tls->auto_san_validation) client.expected_san = options.sni;
       connection->set_transport(tls::make_client(loop, tls, std::move(context), socket.tls, client));
     } else {
       connection->set_transport(tls::make_unready("TLS_error:|the secrets of this cluster have not been delivered"));

@@ -35,6 +35,24 @@ Result<bool> either_protocol(const Config& config, model::ClusterConfig& out) {
   return http2_settings(config.http2_protocol_options(), out.http2);
 }
 
+Result<bool> common_options(const core::HttpProtocolOptions& common, model::ClusterConfig& out) {
+  auto known = only_fields(common, {"idle_timeout", "max_connection_duration", "max_requests_per_connection",
+                                    "max_headers_count", "max_response_headers_kb"});
+  if (!known) return known.error();
+  if (common.has_idle_timeout()) out.idle_timeout_ms = milliseconds(common.idle_timeout());
+  if (common.has_max_connection_duration()) {
+    out.max_connection_duration_ms = milliseconds(common.max_connection_duration());
+  }
+  if (common.has_max_requests_per_connection()) {
+    out.max_requests_per_connection = common.max_requests_per_connection().value();
+  }
+  if (common.has_max_response_headers_kb()) {
+    out.max_response_head_bytes = common.max_response_headers_kb().value() * 1024;
+  }
+  if (common.has_max_headers_count()) out.max_response_headers = common.max_headers_count().value();
+  return true;
+}
+
 Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& out, bool& auto_sni, bool& auto_san) {
   for (const auto& [name, any] : proto.typed_extension_protocol_options()) {
     std::string place = "typed_extension_protocol_options[" + name + "]";
@@ -72,18 +90,8 @@ Result<bool> protocol_options(const pb::Cluster& proto, model::ClusterConfig& ou
       }
       default: break;
     }
-    const auto& common = options.common_http_protocol_options();
-    auto known_common = only_fields(
-        common, {"idle_timeout", "max_requests_per_connection", "max_headers_count", "max_response_headers_kb"});
-    if (!known_common) return in(place + ".common_http_protocol_options", known_common.error());
-    if (common.has_idle_timeout()) out.idle_timeout_ms = milliseconds(common.idle_timeout());
-    if (common.has_max_requests_per_connection()) {
-      out.max_requests_per_connection = common.max_requests_per_connection().value();
-    }
-    if (common.has_max_response_headers_kb()) {
-      out.max_response_head_bytes = common.max_response_headers_kb().value() * 1024;
-    }
-    if (common.has_max_headers_count()) out.max_response_headers = common.max_headers_count().value();
+    auto done = common_options(options.common_http_protocol_options(), out);
+    if (!done) return in(place + ".common_http_protocol_options", done.error());
     const auto& upstream = options.upstream_http_protocol_options();
     auto known_upstream = only_fields(upstream, {"auto_sni", "auto_san_validation"});
     if (!known_upstream) return in(place + ".upstream_http_protocol_options", known_upstream.error());
@@ -176,7 +184,9 @@ Result<bool> type_of(const pb::Cluster& proto, CompiledCluster& out) {
       auto known = only_fields(settings, {"upstream_port_override"});
       if (!known) return in("original_dst_lb_config", known.error());
       if (settings.has_upstream_port_override()) {
-        config.original_dst_port = static_cast<uint16_t>(settings.upstream_port_override().value());
+        auto number = port(settings.upstream_port_override().value());
+        if (!number) return in("original_dst_lb_config.upstream_port_override", number.error());
+        config.original_dst_port = *number;
       }
       break;
     }
@@ -198,8 +208,11 @@ Result<bool> lb_of(const pb::Cluster& proto, model::ClusterConfig& config) {
     if (!known) return in("least_request_lb_config", known.error());
     if (proto.least_request_lb_config().has_choice_count()) {
       config.least_request_choices = proto.least_request_lb_config().choice_count().value();
+      if (config.least_request_choices < 2) return error("least_request_lb_config.choice_count: must be at least 2");
     }
   }
+  auto round_robin = only_fields(proto.round_robin_lb_config(), {});
+  if (!round_robin) return in("round_robin_lb_config", round_robin.error());
   const auto& common = proto.common_lb_config();
   auto known = only_fields(common, {"healthy_panic_threshold"});
   if (!known) return in("common_lb_config", known.error());
@@ -222,6 +235,24 @@ DnsSettings dns_of(const pb::Cluster& proto) {
     default: dns.family = DnsSettings::Family::kAuto;
   }
   return dns;
+}
+
+Result<bool> dns_targets(const pb::Cluster& proto, CompiledCluster& out) {
+  auto factor = overprovisioning(proto.load_assignment());
+  if (!factor) return factor.error();
+  out.dns_overprovisioning_percent = *factor;
+  for (const auto& locality : proto.load_assignment().endpoints()) {
+    for (const auto& endpoint : locality.lb_endpoints()) {
+      const auto& socket = endpoint.endpoint().address().socket_address();
+      auto number = port(socket.port_value());
+      if (!number) return number.error();
+      auto prototype = endpoint_without_address(endpoint, locality.priority(), out.config->sockets);
+      if (!prototype) return prototype.error();
+      if (prototype->hostname.empty()) prototype->hostname = socket.address();
+      out.dns_targets.push_back({socket.address(), *number, std::move(*prototype)});
+    }
+  }
+  return true;
 }
 
 // What Istio's filters ask of a cluster.
@@ -303,6 +334,8 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
     auto h2 = http2_settings(proto.http2_protocol_options(), config.http2);
     if (!h2) return h2.error();
   }
+  auto common = common_options(proto.common_http_protocol_options(), config);
+  if (!common) return in("common_http_protocol_options", common.error());
   bool auto_sni = false, auto_san = false;
   auto options = protocol_options(proto, config, auto_sni, auto_san);
   if (!options) return options.error();
@@ -314,11 +347,18 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
     auto known_bind = only_fields(proto.upstream_bind_config(), {"source_address"});
     if (!known_bind) return in("upstream_bind_config", known_bind.error());
     const auto& source = proto.upstream_bind_config().source_address();
-    auto bind = base::Address::ip(source.address(), static_cast<uint16_t>(source.port_value()));
+    auto number = port(source.port_value());
+    if (!number) return in("upstream_bind_config.source_address", number.error());
+    auto bind = base::Address::ip(source.address(), *number);
     if (!bind) return in("upstream_bind_config.source_address", bind.error());
     config.bind_address = *bind;
   }
-  if (proto.has_cleanup_interval()) config.cleanup_interval_ms = milliseconds(proto.cleanup_interval());
+  if (proto.has_cleanup_interval()) {
+    config.cleanup_interval_ms = milliseconds(proto.cleanup_interval());
+    if (config.cleanup_interval_ms == 0) return error("cleanup_interval: must be at least 1 ms");
+  }
+  auto known_connection = only_fields(proto.upstream_connection_options(), {"tcp_keepalive"});
+  if (!known_connection) return in("upstream_connection_options", known_connection.error());
   if (proto.upstream_connection_options().has_tcp_keepalive()) {
     const auto& keepalive = proto.upstream_connection_options().tcp_keepalive();
     config.keepalive = net::Keepalive{keepalive.keepalive_probes().value(), keepalive.keepalive_time().value(),
@@ -333,26 +373,8 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
     if (!set) return in("load_assignment", set.error());
     out.endpoints = std::move(*set);
   } else if (config.type == ClusterType::kStrictDns || config.type == ClusterType::kLogicalDns) {
-    for (const auto& locality : proto.load_assignment().endpoints()) {
-      for (const auto& endpoint : locality.lb_endpoints()) {
-        const auto& socket = endpoint.endpoint().address().socket_address();
-        DnsTarget target;
-        target.name = socket.address();
-        target.port = static_cast<uint16_t>(socket.port_value());
-        target.prototype.hostname =
-            endpoint.endpoint().hostname().empty() ? socket.address() : endpoint.endpoint().hostname();
-        target.prototype.weight = endpoint.has_load_balancing_weight() ? endpoint.load_balancing_weight().value() : 1;
-        target.prototype.priority = locality.priority();
-        auto labels = endpoint.metadata().filter_metadata().find("envoy.transport_socket_match");
-        if (labels != endpoint.metadata().filter_metadata().end()) {
-          for (const auto& [key, value] : labels->second.fields()) {
-            target.prototype.socket_labels.emplace_back(key, value.string_value());
-          }
-        }
-        target.prototype.socket = select_socket(config.sockets, target.prototype.socket_labels);
-        out.dns_targets.push_back(std::move(target));
-      }
-    }
+    auto targets = dns_targets(proto, out);
+    if (!targets) return in("load_assignment", targets.error());
     if (out.dns_targets.empty()) return error("load_assignment: a DNS cluster needs an endpoint");
   }
   return out;

@@ -29,12 +29,19 @@ struct CompiledCluster {
   uint64_t eds_timeout_ms = 0;    // its initial_fetch_timeout; 0: wait for ever
   model::EndpointsPtr endpoints;  // STATIC: known now
   std::vector<DnsTarget> dns_targets;
+  uint32_t dns_overprovisioning_percent = 140;
   DnsSettings dns;
   std::vector<uint32_t> tls_contexts;  // what must be there before it is used
 };
 
 Result<CompiledCluster> cluster(const envoy::config::cluster::v3::Cluster& proto, Context& context);
 
+// How much of its healthy share a priority is given. ERRORS: policy has more than that.
+Result<uint32_t> overprovisioning(const envoy::config::endpoint::v3::ClusterLoadAssignment& assignment);
+// All of an endpoint but where it is. STRICT_DNS and LOGICAL_DNS have names there.
+Result<model::Endpoint> endpoint_without_address(const envoy::config::endpoint::v3::LbEndpoint& proto,
+                                                 uint32_t priority,
+                                                 const std::vector<model::TransportSocket>& sockets);
 // The endpoints of `assignment` for a cluster with those sockets.
 Result<model::EndpointsPtr> endpoints(const envoy::config::endpoint::v3::ClusterLoadAssignment& assignment,
                                       const std::vector<model::TransportSocket>& sockets);

@@ -24,6 +24,7 @@ model::ClusterStats cluster_stats(const std::string& name, stats::Store& store) 
   s.cx_tx_bytes = counter("upstream_cx_tx_bytes_total");
   s.cx_idle_timeout = counter("upstream_cx_idle_timeout");
   s.cx_max_requests = counter("upstream_cx_max_requests");
+  s.cx_max_duration = counter("upstream_cx_max_duration_reached");
   s.cx_active = gauge("upstream_cx_active");
   s.rq_active = gauge("upstream_rq_active");
   s.rq_pending_active = gauge("upstream_rq_pending_active");

@@ -14,6 +14,11 @@ namespace pinnace::compile {
 
 namespace core = envoy::config::core::v3;
 
+Result<uint16_t> port(uint32_t number) {
+  if (number > 65535) return error("port_value: " + std::to_string(number) + " is no port");
+  return static_cast<uint16_t>(number);
+}
+
 Result<base::Address> address(const core::Address& proto) {
   switch (proto.address_case()) {
     case core::Address::kSocketAddress: {
@@ -21,7 +26,9 @@ Result<base::Address> address(const core::Address& proto) {
       auto known = only_fields(socket, {"protocol", "address", "port_value", "resolver_name", "ipv4_compat"});
       if (!known) return in("socket_address", known.error());
       if (socket.protocol() != core::SocketAddress::TCP) return error("socket_address.protocol: only TCP is supported");
-      auto ip = base::Address::ip(socket.address(), static_cast<uint16_t>(socket.port_value()));
+      auto number = port(socket.port_value());
+      if (!number) return in("socket_address", number.error());
+      auto ip = base::Address::ip(socket.address(), *number);
       if (!ip) return error("socket_address.address: " + ip.error().message);
       return *ip;
     }

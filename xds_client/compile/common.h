@@ -16,6 +16,8 @@ class RE2;
 
 namespace pinnace::compile {
 
+// ERRORS: it is more than 65535.
+Result<uint16_t> port(uint32_t number);
 Result<base::Address> address(const envoy::config::core::v3::Address& proto);
 Result<base::Cidr> cidr(const envoy::config::core::v3::CidrRange& proto);
 // Saturates; negative is 0.

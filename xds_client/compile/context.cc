@@ -24,6 +24,10 @@ Result<uint32_t> TlsRegistry::intern(const model::TlsContextSpec& spec) {
     if (spec.validation) inline_ones.validation = *spec.validation;
     auto made = tls::Context::make(spec, inline_ones);
     if (!made) return made.error();
+  } else {
+    // What is wrong with the parameters must not become the fault of a secret that others use too.
+    auto sound = tls::check_parameters(spec);
+    if (!sound) return sound.error();
   }
   std::lock_guard lock(mutex_);  // the compile thread is the only one that adds
   specs_.push_back(std::make_unique<model::TlsContextSpec>(spec));

@@ -140,6 +140,11 @@ Result<bool> common(const tls::CommonTlsContext& proto, model::TlsContextSpec& s
     if (!ref) return in("validation_context_sds_secret_config", ref.error());
     spec.validation_secret = std::move(*ref);
   }
+  // ENVOY: names are worth nothing where the chain is not verified; both are refused without what they lean on.
+  if (!spec.validation_secret && (!spec.validation || spec.validation->trusted_ca.empty())) {
+    if (!sans.empty()) return error("match_typed_subject_alt_names without trusted_ca would let anyone in");
+    if (spec.validation && !spec.validation->crl.empty()) return error("crl without trusted_ca");
+  }
   alpn.assign(proto.alpn_protocols().begin(), proto.alpn_protocols().end());
   for (const auto& name : alpn) {
     if (name.empty() || name.size() > 255) return error("alpn_protocols: '" + name + "' is not a protocol name");

@@ -4,6 +4,7 @@
 
 #include "filters/http/router/failure.h"
 #include "filters/http/router/rewrite.h"
+#include "proxy/http/authority.h"
 #include "proxy/filter/upstream_alpn.h"
 #include "proxy/http/grpc.h"
 #include "proxy/route/match.h"
@@ -161,7 +162,8 @@ void Router::attempt() {
 upstream::PoolKey Router::pool_key() const {
   using upstream::PoolProtocol;
   upstream::PoolKey key;
-  switch (cluster_config_->protocol) {
+  const model::ClusterConfig& now = *cluster_->config_ref();  // it may have changed since the first try
+  switch (now.protocol) {
     case model::UpstreamProtocol::kHttp1: key.protocol = PoolProtocol::kHttp1; break;
     case model::UpstreamProtocol::kHttp2: key.protocol = PoolProtocol::kHttp2; break;
     case model::UpstreamProtocol::kAuto: key.protocol = PoolProtocol::kAuto; break;
@@ -170,11 +172,10 @@ upstream::PoolKey Router::pool_key() const {
   }
   if (stream_.source().address.is_ip()) key.source = stream_.source();
   if (action_->terminate_connect && stream_.request().method == "CONNECT") key.protocol = PoolProtocol::kTcp;
-  const auto& socket = cluster_config_->sockets[host_->endpoint->socket];
+  const auto& socket = now.sockets[host_->endpoint->socket];
   if (!socket.tls) return key;
   if (socket.tls->auto_sni || socket.tls->auto_san_validation) {
-    std::string_view name = stream_.request().authority;
-    key.sni = name.substr(0, name.rfind(':'));
+    key.sni = http::without_brackets(http::without_port(stream_.request().authority));
   }
   if (const auto* alpn = stream_.state().find<filter::UpstreamAlpn>()) {
     key.alpn = (*alpn->overrides)[static_cast<size_t>(upstream_protocol(key.protocol))];

@@ -18,6 +18,8 @@ ClientConnection::ClientConnection(HttpPool& pool, std::unique_ptr<net::Connecti
   connection_->set_byte_stats(&bytes_);
   idle_timer_.init(
       pool.loop_.timers(), [](void* self) { static_cast<ClientConnection*>(self)->on_idle_timeout(); }, this);
+  age_timer_.init(
+      pool.loop_.timers(), [](void* self) { static_cast<ClientConnection*>(self)->on_old_age(); }, this);
 }
 
 ClientConnection::~ClientConnection() { net::Connection::close(std::move(connection_)); }
@@ -31,6 +33,7 @@ void ClientConnection::on_ready() {
     if (tls->resumed) cells.add(stats.ssl_session_reused);
   }
   make_codec();
+  if (pool_.config_->max_connection_duration_ms > 0) age_timer_.arm(pool_.config_->max_connection_duration_ms);
   pool_.connection_ready(*this);
 }
 
@@ -115,10 +118,17 @@ void ClientConnection::on_idle_timeout() {
   pool_.remove(*this);
 }
 
+// max_connection_duration: what runs here is let end.
+void ClientConnection::on_old_age() {
+  pool_.loop_.cells().add(pool_.config_->stats.cx_max_duration);
+  on_draining();
+}
+
 void ClientConnection::close() {
   if (closed_) return;
   closed_ = true;
   idle_timer_.cancel();
+  age_timer_.cancel();
   net::Connection::close(std::move(connection_));
 }
 

@@ -38,11 +38,12 @@ class ClientConnection final : public base::Deferred,
   void on_capacity() override { pool_.capacity_changed(*this); }
   void make_codec();
   void on_idle_timeout();
+  void on_old_age();
 
   HttpPool& pool_;
   std::unique_ptr<net::Connection> connection_;
   std::unique_ptr<http::ClientCodec> codec_;
-  base::Timer idle_timer_;
+  base::Timer idle_timer_, age_timer_;
   net::ByteStats bytes_;
   uint64_t started_ms_;
   uint64_t streams_started_ = 0;
