@@ -21,8 +21,8 @@ struct Query {
 void finish(void* argument, int status, int, ares_addrinfo* result) {
   std::unique_ptr<Query> query(static_cast<Query*>(argument));
   DnsAnswer answer;
-  answer.ok = status == ARES_SUCCESS;
-  if (!answer.ok) answer.failure = ares_strerror(status);
+  answer.ok = status == ARES_SUCCESS || status == ARES_ENODATA || status == ARES_ENOTFOUND;
+  if (status != ARES_SUCCESS) answer.failure = ares_strerror(status);
   uint64_t ttl = UINT32_MAX;
   for (auto* node = result ? result->nodes : nullptr; node; node = node->ai_next) {
     sockaddr_storage storage{};
@@ -47,17 +47,21 @@ void finish(void* argument, int status, int, ares_addrinfo* result) {
 
 class DnsResolver::Channel {
  public:
-  explicit Channel(boost::asio::io_context& control) : control_(control), timer_(control) {
+  Channel(boost::asio::io_context& control, const compile::DnsServers& servers) : control_(control), timer_(control) {
     ares_library_init(ARES_LIB_INIT_ALL);
     ares_options options{};
     options.sock_state_cb = [](void* self, ares_socket_t fd, int readable, int writable) {
       static_cast<Channel*>(self)->watch(fd, readable != 0, writable != 0);
     };
     options.sock_state_cb_data = this;
-    options.timeout = 2000;
-    options.tries = 3;
-    ok_ = ares_init_options(&channel_, &options, ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES) ==
-          ARES_SUCCESS;
+    options.timeout = static_cast<int>(servers.timeout_ms);
+    options.tries = static_cast<int>(servers.tries);
+    options.flags = (servers.tcp ? ARES_FLAG_USEVC : 0) | (servers.no_search_domain ? ARES_FLAG_NOSEARCH : 0);
+    constexpr int kOptions = ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_FLAGS;
+    ok_ = ares_init_options(&channel_, &options, kOptions) == ARES_SUCCESS;
+    if (ok_ && !servers.addresses.empty()) {
+      ok_ = ares_set_servers_ports_csv(channel_, servers.addresses.c_str()) == ARES_SUCCESS;
+    }
   }
   ~Channel() {
     closing_ = true;
@@ -136,12 +140,15 @@ class DnsResolver::Channel {
   std::map<int, std::shared_ptr<Socket>> sockets_;
 };
 
-DnsResolver::DnsResolver(boost::asio::io_context& control) : channel_(std::make_unique<Channel>(control)) {}
+DnsResolver::DnsResolver(boost::asio::io_context& control) : control_(control) {}
 DnsResolver::~DnsResolver() = default;
 
-void DnsResolver::resolve(const std::string& name, Family family, std::function<void(DnsAnswer)> done) {
+void DnsResolver::resolve(const std::string& name, const compile::DnsSettings& settings,
+                          std::function<void(DnsAnswer)> done) {
   if (auto literal = base::Address::ip(name, 0)) return done({true, {}, {*literal}, 0});
-  channel_->resolve(name, {family, std::move(done)});
+  auto& channel = channels_[settings.servers];
+  if (!channel) channel = std::make_unique<Channel>(control_, settings.servers);
+  channel->resolve(name, {settings.family, std::move(done)});
 }
 
 }  // namespace pinnace::xds

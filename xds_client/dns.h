@@ -4,6 +4,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,8 +15,8 @@
 namespace pinnace::xds {
 
 struct DnsAnswer {
-  bool ok = false;
-  std::string failure;
+  bool ok = false;      // also when there is no such name, or nothing by it: then without addresses
+  std::string failure;  // in words, where there are no addresses
   std::vector<base::Address> addresses;  // port 0
   uint64_t ttl_s = 0;                    // the least of the records'
 };
@@ -24,11 +25,13 @@ class DnsResolver {
  public:
   explicit DnsResolver(boost::asio::io_context& control);
   ~DnsResolver();
-  void resolve(const std::string& name, compile::DnsSettings::Family family, std::function<void(DnsAnswer)> done);
+  // May answer before it returns.
+  void resolve(const std::string& name, const compile::DnsSettings& settings, std::function<void(DnsAnswer)> done);
 
  private:
   class Channel;
-  std::unique_ptr<Channel> channel_;
+  boost::asio::io_context& control_;
+  std::map<compile::DnsServers, std::unique_ptr<Channel>> channels_;
 };
 
 }  // namespace pinnace::xds

@@ -2,6 +2,7 @@
 
 #include "envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol.pb.h"
 #include "envoy/extensions/upstreams/http/v3/http_protocol_options.pb.h"
+#include "xds_client/compile/cluster_dns.h"
 #include "xds_client/compile/cluster_stats.h"
 #include "xds_client/compile/common.h"
 #include "xds_client/compile/config_source.h"
@@ -222,39 +223,6 @@ Result<bool> lb_of(const pb::Cluster& proto, model::ClusterConfig& config) {
   return true;
 }
 
-DnsSettings dns_of(const pb::Cluster& proto) {
-  DnsSettings dns;
-  if (proto.has_dns_refresh_rate()) dns.refresh_ms = milliseconds(proto.dns_refresh_rate());
-  if (proto.has_dns_jitter()) dns.jitter_ms = milliseconds(proto.dns_jitter());
-  dns.respect_ttl = proto.respect_dns_ttl();
-  switch (proto.dns_lookup_family()) {
-    case pb::Cluster::V4_ONLY: dns.family = DnsSettings::Family::kV4Only; break;
-    case pb::Cluster::V6_ONLY: dns.family = DnsSettings::Family::kV6Only; break;
-    case pb::Cluster::V4_PREFERRED: dns.family = DnsSettings::Family::kV4Preferred; break;
-    case pb::Cluster::ALL: dns.family = DnsSettings::Family::kAll; break;
-    default: dns.family = DnsSettings::Family::kAuto;
-  }
-  return dns;
-}
-
-Result<bool> dns_targets(const pb::Cluster& proto, CompiledCluster& out) {
-  auto factor = overprovisioning(proto.load_assignment());
-  if (!factor) return factor.error();
-  out.dns_overprovisioning_percent = *factor;
-  for (const auto& locality : proto.load_assignment().endpoints()) {
-    for (const auto& endpoint : locality.lb_endpoints()) {
-      const auto& socket = endpoint.endpoint().address().socket_address();
-      auto number = port(socket.port_value());
-      if (!number) return number.error();
-      auto prototype = endpoint_without_address(endpoint, locality.priority(), out.config->sockets);
-      if (!prototype) return prototype.error();
-      if (prototype->hostname.empty()) prototype->hostname = socket.address();
-      out.dns_targets.push_back({socket.address(), *number, std::move(*prototype)});
-    }
-  }
-  return true;
-}
-
 // What Istio's filters ask of a cluster.
 model::IstioCluster istio_of(const core::Metadata& metadata) {
   model::IstioCluster out;
@@ -279,8 +247,7 @@ model::IstioCluster istio_of(const core::Metadata& metadata) {
 }  // namespace
 
 Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
-  // alt_stat_name, metadata and filters carry names and Istio's own metadata; cleanup of dns resolver options is
-  // c-ares'.
+  // alt_stat_name, metadata and filters carry names and Istio's own metadata.
   auto known = only_fields(proto, {"transport_socket_matches",
                                    "name",
                                    "alt_stat_name",
@@ -367,7 +334,9 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
   config.istio_config = istio_config(proto.metadata());
   config.istio = istio_of(proto.metadata());
   config.stats = cluster_stats(config.stat_name, context.stats);
-  out.dns = dns_of(proto);
+  auto dns = dns_settings(proto);
+  if (!dns) return dns.error();
+  out.dns = std::move(*dns);
   if (config.type == ClusterType::kStatic) {
     auto set = endpoints(proto.load_assignment(), config.sockets);
     if (!set) return in("load_assignment", set.error());

@@ -2,6 +2,8 @@
 // ERRORS: field path and reason; whatever would change behaviour and is not done is refused by name.
 #pragma once
 
+#include <compare>
+
 #include "envoy/config/cluster/v3/cluster.pb.h"
 #include "envoy/config/endpoint/v3/endpoint.pb.h"
 #include "proxy/model/config_source.h"
@@ -16,7 +18,17 @@ struct DnsTarget {
   model::Endpoint prototype;
 };
 
+// Whom to ask, and how. envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig.
+struct DnsServers {
+  std::string addresses;  // "1.2.3.4:53,[::1]:53"; empty: those of resolv.conf
+  uint64_t timeout_ms = 2000;
+  uint32_t tries = 3;
+  bool tcp = false, no_search_domain = false;
+  auto operator<=>(const DnsServers&) const = default;
+};
+
 struct DnsSettings {
+  DnsServers servers;
   uint64_t refresh_ms = 5000;
   uint64_t jitter_ms = 0;
   bool respect_ttl = false;
