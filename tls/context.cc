@@ -77,8 +77,8 @@ Result<bool> use_certificate(SSL_CTX* ctx, const model::CertificatePem& pem, boo
   return true;
 }
 
-// Names of BoringSSL, which istiod takes for granted, that this OpenSSL may lack: they are left out where others remain,
-// and the peer chooses among those, as it would if it lacked them itself.
+// Names of BoringSSL, which istiod takes for granted, that this OpenSSL may lack: they are left out where others
+// remain, and the peer chooses among those, as it would if it lacked them itself.
 std::string known_curves(SSL_CTX* ctx, const std::string& list) {
   static constexpr std::string_view kRecent[] = {"X25519MLKEM768", "X25519Kyber768Draft00"};
   std::string out;

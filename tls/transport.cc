@@ -111,7 +111,8 @@ std::string Transport::check_peer(X509* certificate) const {
   if (why.empty()) why = check_pins(certificate, spec.verify_certificate_hash, spec.verify_certificate_spki);
   if (why.empty() && !expected_san_.empty()) {
     using Kind = model::StringMatcher::Kind;
-    why = check_sans(certificate, {{model::SanType::kAny, model::StringMatcher::literal(Kind::kExact, expected_san_, false)}});
+    why = check_sans(certificate,
+                     {{model::SanType::kAny, model::StringMatcher::literal(Kind::kExact, expected_san_, false)}});
   }
   return why;
 }

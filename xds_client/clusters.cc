@@ -12,10 +12,7 @@ using envoy::config::endpoint::v3::ClusterLoadAssignment;
 using model::ClusterType;
 
 Clusters::Clusters(boost::asio::io_context& control, const Secrets& secrets, std::function<void()> changed)
-    : control_(control),
-      secrets_(secrets),
-      changed_(std::move(changed)),
-      resolver_(control) {}
+    : control_(control), secrets_(secrets), changed_(std::move(changed)), resolver_(control) {}
 
 void Clusters::set(Resource resource, CompiledCluster compiled, bool is_static, int64_t now_s) {
   ClusterEntry& entry = entries_[resource.name];

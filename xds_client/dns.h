@@ -15,8 +15,8 @@
 namespace pinnace::xds {
 
 struct DnsAnswer {
-  bool ok = false;      // also when there is no such name, or nothing by it: then without addresses
-  std::string failure;  // in words, where there are no addresses
+  bool ok = false;                       // also when there is no such name, or nothing by it: then without addresses
+  std::string failure;                   // in words, where there are no addresses
   std::vector<base::Address> addresses;  // port 0
   uint64_t ttl_s = 0;                    // the least of the records'
 };

@@ -51,8 +51,8 @@ std::string Secrets::apply(const model::ConfigSource& source, const Batch& batch
 std::string Secrets::fault(const Key& key, const tls_pb::Secret& secret) const {
   auto known = compile::only_fields(secret, {"name", "tls_certificate", "validation_context"});
   if (known && secret.has_tls_certificate()) {
-    known = compile::only_fields(secret.tls_certificate(),
-                                 {"certificate_chain", "private_key", "password", "ocsp_staple"});
+    known =
+        compile::only_fields(secret.tls_certificate(), {"certificate_chain", "private_key", "password", "ocsp_staple"});
   }
   if (known && secret.has_validation_context()) {
     known = compile::only_fields(secret.validation_context(), {"trusted_ca", "crl"});

@@ -72,7 +72,7 @@ class Exchange:
 
 
 class Origin:
-    def __init__(self, name="origin", tls=None, host="127.0.0.1", raw=None, path=None, receive_buffer=None):
+    def __init__(self, name="origin", tls=None, host="127.0.0.1", port=0, raw=None, path=None, receive_buffer=None):
         """raw: a function (socket, origin) that speaks for itself; path: listen on a unix socket."""
         self.name, self.tls, self.raw = name, tls, raw
         self.scripts, self.requests, self.connections, self.open = {}, [], 0, set()
@@ -87,7 +87,7 @@ class Origin:
             self.listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
             if receive_buffer:
                 self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            self.listener.bind((host, 0))
+            self.listener.bind((host, port))
             self.port = self.listener.getsockname()[1]
         self.listener.listen(512)
         self.thread = threading.Thread(target=self._accept, daemon=True)

@@ -64,17 +64,30 @@ class Ca:
                     "-days", days, "-extfile", extensions, "-out", cert)
         return Cert(cert, key, uri)
 
+    def crl(self, *revoked):
+        """The list of this CA's revoked certificates, PEM."""
+        self.count += 1
+        config = self._openssl_ca(self.directory / f"{self.name}-crl-{self.count}", crlnumber="01")
+        for cert in revoked:
+            openssl("ca", "-batch", "-config", config, "-revoke", cert.chain_path)
+        return openssl("ca", "-batch", "-config", config, "-gencrl", "-crldays", "5")
+
     def _sign_expired(self, request, cert, extensions):
-        work = self.directory / f"expired-{self.count}"
-        work.mkdir()
-        (work / "index.txt").write_text("")
-        (work / "serial").write_text("01\n")
-        config = work / "ca.cnf"
-        config.write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={work}/index.txt\nserial={work}/serial\nnew_certs_dir={work}\n"
-                          f"certificate={self.cert_path}\nprivate_key={self.key_path}\ndefault_md=sha256\npolicy=p\n"
-                          "[p]\nO=optional\nCN=optional\n")
+        config = self._openssl_ca(self.directory / f"expired-{self.count}")
         openssl("ca", "-batch", "-config", config, "-in", request, "-out", cert, "-notext", "-extfile", extensions,
                 "-startdate", "20200101000000Z", "-enddate", "20210101000000Z")
+
+    def _openssl_ca(self, work, **files):
+        """The configuration of `openssl ca` with a database of its own in that folder."""
+        work.mkdir()
+        for name, text in {"index.txt": "", "serial": "01\n", **{k: v + "\n" for k, v in files.items()}}.items():
+            (work / name).write_text(text)
+        config = work / "ca.cnf"
+        config.write_text(f"[ca]\ndefault_ca=d\n[d]\ndatabase={work}/index.txt\nserial={work}/serial\nnew_certs_dir={work}\n"
+                          + "".join(f"{name}={work}/{name}\n" for name in files) +
+                          f"certificate={self.cert_path}\nprivate_key={self.key_path}\ndefault_md=sha256\npolicy=p\n"
+                          "[p]\nO=optional\nCN=optional\n")
+        return config
 
 
 def server_context(cert, ca=None, require=False, alpn=None, maximum=None):

@@ -52,8 +52,7 @@ Result<CompiledCluster> cluster(const envoy::config::cluster::v3::Cluster& proto
 Result<uint32_t> overprovisioning(const envoy::config::endpoint::v3::ClusterLoadAssignment& assignment);
 // All of an endpoint but where it is. STRICT_DNS and LOGICAL_DNS have names there.
 Result<model::Endpoint> endpoint_without_address(const envoy::config::endpoint::v3::LbEndpoint& proto,
-                                                 uint32_t priority,
-                                                 const std::vector<model::TransportSocket>& sockets);
+                                                 uint32_t priority, const std::vector<model::TransportSocket>& sockets);
 // The endpoints of `assignment` for a cluster with those sockets.
 Result<model::EndpointsPtr> endpoints(const envoy::config::endpoint::v3::ClusterLoadAssignment& assignment,
                                       const std::vector<model::TransportSocket>& sockets);

@@ -17,8 +17,8 @@ Result<DnsServers> servers_of(const envoy::config::core::v3::TypedExtensionConfi
     return error("'" + proto.name() + "' (" + proto.typed_config().type_url() + "): not supported by pinnace");
   }
   // udp_max_queries is how long c-ares keeps a socket, which nobody else sees.
-  auto known = only_fields(config, {"resolvers", "dns_resolver_options", "udp_max_queries", "query_timeout_seconds",
-                                    "query_tries"});
+  auto known = only_fields(
+      config, {"resolvers", "dns_resolver_options", "udp_max_queries", "query_timeout_seconds", "query_tries"});
   if (!known) return known.error();
   for (const auto& resolver : config.resolvers()) {
     auto where = address(resolver);

@@ -4,8 +4,8 @@
 
 #include "filters/http/router/failure.h"
 #include "filters/http/router/rewrite.h"
-#include "proxy/http/authority.h"
 #include "proxy/filter/upstream_alpn.h"
+#include "proxy/http/authority.h"
 #include "proxy/http/grpc.h"
 #include "proxy/route/match.h"
 
