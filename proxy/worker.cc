@@ -64,8 +64,8 @@ void Worker::take_over(const model::Update& update) {
   for (const auto& change : update.endpoints) clusters_.set_endpoints(change.cluster_id, change.endpoints);
   for (const auto& change : update.routes) routes_.set(change.id, change.config);
   for (const auto& change : update.extensions) extensions_.set(change.id, change.config);
+  for (const auto& name : update.removed_listeners) listeners_->remove(name);  // what comes may have their sockets
   for (const auto& change : update.listeners) listeners_->set(change);
-  for (const auto& name : update.removed_listeners) listeners_->remove(name);
   for (uint32_t id : update.removed_clusters) clusters_.remove(id);
 }
 

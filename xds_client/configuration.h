@@ -27,7 +27,7 @@ struct ListenerEntry {
   Resource resource;  // in force
   Resource warming_resource;
   std::optional<compile::CompiledListener> active, warming;
-  std::shared_ptr<net::SocketSet> sockets;
+  std::shared_ptr<net::SocketSet> sockets, warming_sockets;  // of either; nullptr: it binds none
   int64_t updated_s = 0;
   bool is_static = false;
   Rejection rejected;
@@ -84,11 +84,14 @@ class Configuration {
   void apply_endpoints(const Batch& batch);
   void apply_routes(const model::ConfigSource& source, Batch batch);
   void apply_listeners(Batch batch);
+  std::vector<std::shared_ptr<net::SocketSet>> remove_listeners(const Batch& batch,
+                                                                const std::set<std::string>& present);
   void finish(const Batch& batch, const std::string& rejected);
   void settle();
   void settle_listeners(model::Update& update);
   bool listener_ready(const ListenerEntry& entry) const;
-  std::string open_sockets(ListenerEntry& entry);
+  // For `entry`'s warming version; empty: done. `left`: what listeners that go with the same push leave behind.
+  std::string open_sockets(ListenerEntry& entry, const std::vector<std::shared_ptr<net::SocketSet>>& left = {});
   void update_wishes();
   void check_initialized();
   void begin();

@@ -249,6 +249,27 @@ void Configuration::apply_routes(const model::ConfigSource& source, Batch batch)
   });
 }
 
+// Takes away the listeners that the push removes or, being complete, does not name; returns their sockets.
+std::vector<std::shared_ptr<net::SocketSet>> Configuration::remove_listeners(const Batch& batch,
+                                                                             const std::set<std::string>& present) {
+  std::vector<std::string> gone = batch.removed;
+  if (batch.complete) {
+    for (const auto& [name, entry] : listeners_) {
+      if (!entry.is_static && !present.contains(name)) gone.push_back(name);
+    }
+  }
+  std::vector<std::shared_ptr<net::SocketSet>> left;
+  for (const auto& name : gone) {
+    auto found = listeners_.find(name);
+    if (found == listeners_.end() || found->second.is_static) continue;
+    if (found->second.active) removed_listeners_.push_back(name);
+    left.push_back(std::move(found->second.sockets));
+    left.push_back(std::move(found->second.warming_sockets));
+    listeners_.erase(found);
+  }
+  return left;
+}
+
 void Configuration::apply_listeners(Batch batch) {
   context_.stats.add_shared(lds_.attempt);
   auto previous = std::make_shared<std::map<std::string, model::ListenerPtr>>();
@@ -277,7 +298,10 @@ void Configuration::apply_listeners(Batch batch) {
       if (whole) {
         rejected = undecodable(*items, "Listener");
       } else {
-        std::set<std::string> named;
+        std::set<std::string> named, present;
+        for (const auto& item : *items) present.insert(item.name);
+        // Those that go make room first: what comes may have their addresses.
+        auto left = remove_listeners(batch, present);
         for (auto& item : *items) {
           item.resource.name = item.name;
           ListenerEntry& entry = listeners_[item.name];
@@ -288,7 +312,7 @@ void Configuration::apply_listeners(Batch batch) {
           if (wrong.empty()) {
             auto old_warming = std::move(entry.warming);
             entry.warming = std::move(*item.compiled);
-            wrong = open_sockets(entry);
+            wrong = open_sockets(entry, left);
             if (!wrong.empty()) entry.warming = std::move(old_warming);
           }
           if (!wrong.empty()) {
@@ -299,18 +323,6 @@ void Configuration::apply_listeners(Batch batch) {
           entry.warming_resource = item.resource;
           entry.rejected = {};
           arm_listener(*entry.warming);
-        }
-        std::vector<std::string> gone = batch.removed;
-        if (batch.complete) {
-          for (const auto& [name, entry] : listeners_) {
-            if (!entry.is_static && !named.contains(name)) gone.push_back(name);
-          }
-        }
-        for (const auto& name : gone) {
-          auto found = listeners_.find(name);
-          if (found == listeners_.end() || found->second.is_static) continue;
-          if (found->second.active) removed_listeners_.push_back(name);
-          listeners_.erase(found);
         }
       }
       context_.stats.add_shared(rejected.empty() ? lds_.success : lds_.rejected);

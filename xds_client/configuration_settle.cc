@@ -6,20 +6,12 @@
 namespace pinnace::xds {
 
 // Sockets are opened before a listener is accepted, so that an address in use is a refusal and not a surprise.
-std::string Configuration::open_sockets(ListenerEntry& entry) {
+std::string Configuration::open_sockets(ListenerEntry& entry,
+                                        const std::vector<std::shared_ptr<net::SocketSet>>& left) {
   const model::ListenerConfig& config = *entry.warming->config;
   if (!config.bind_to_port) {
+    entry.warming_sockets = nullptr;
     return {};
-  }
-  if (entry.sockets && entry.active && entry.active->config->addresses == config.addresses) return {};
-  for (const auto& [name, other] : listeners_) {
-    if (&other == &entry || !other.sockets) continue;
-    for (const auto& address : config.addresses) {
-      const auto& used = other.sockets->addresses();
-      if (address.port() != 0 && std::find(used.begin(), used.end(), address) != used.end()) {
-        return "address " + address.text() + " is already used by listener " + name;
-      }
-    }
   }
   net::ListenOptions options;
   options.reuse_port = config.reuse_port;
@@ -27,9 +19,32 @@ std::string Configuration::open_sockets(ListenerEntry& entry) {
   options.ipv4_compat = config.ipv4_compat;
   options.backlog = static_cast<int>(config.backlog);
   options.pipe_mode = config.pipe_mode;
+  std::vector<std::shared_ptr<net::SocketSet>> there = left;
+  there.insert(there.begin(), {entry.sockets, entry.warming_sockets});
+  for (const auto& sockets : there) {
+    if (!sockets || sockets->wanted() != config.addresses) continue;
+    if (sockets->options() != options) {
+      return "its address is bound with another backlog, mode, transparent, enable_reuse_port or ipv4_compat, which "
+             "cannot be changed while it is";
+    }
+    entry.warming_sockets = sockets;
+    return {};
+  }
+  for (const auto& [name, other] : listeners_) {
+    if (&other == &entry) continue;
+    for (const auto* sockets : {&other.sockets, &other.warming_sockets}) {
+      if (!*sockets) continue;
+      const auto& used = (*sockets)->addresses();
+      for (const auto& address : config.addresses) {
+        if (address.port() != 0 && std::find(used.begin(), used.end(), address) != used.end()) {
+          return "address " + address.text() + " is already used by listener " + name;
+        }
+      }
+    }
+  }
   auto sockets = net::SocketSet::open(config.addresses, hooks_.workers, options);
   if (!sockets) return sockets.error().message;
-  entry.sockets = std::move(*sockets);
+  entry.warming_sockets = std::move(*sockets);
   return {};
 }
 
@@ -59,7 +74,7 @@ void Configuration::settle_listeners(model::Update& update) {
     entry.warming.reset();
     entry.resource = std::move(entry.warming_resource);
     entry.updated_s = now_s();
-    if (!entry.active->config->bind_to_port) entry.sockets.reset();
+    entry.sockets = std::exchange(entry.warming_sockets, nullptr);
     update.listeners.push_back({entry.active->config, entry.sockets});
   }
   update.removed_listeners = std::exchange(removed_listeners_, {});

@@ -133,7 +133,7 @@ Section listeners_section(Host& host, const std::function<bool(const std::string
 void add_inline_routes(const Any& listener_any, int64_t updated_s, pb::RoutesConfigDump& out) {
   envoy::config::listener::v3::Listener listener;
   if (!listener_any.UnpackTo(&listener)) return;
-  for (const auto& chain : listener.filter_chains()) {
+  auto add = [&](const envoy::config::listener::v3::FilterChain& chain) {
     for (const auto& filter : chain.filters()) {
       envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager hcm;
       if (!filter.typed_config().UnpackTo(&hcm) || !hcm.has_route_config()) continue;
@@ -141,7 +141,9 @@ void add_inline_routes(const Any& listener_any, int64_t updated_s, pb::RoutesCon
       item->mutable_route_config()->PackFrom(hcm.route_config());
       stamp(item->mutable_last_updated(), updated_s);
     }
-  }
+  };
+  for (const auto& chain : listener.filter_chains()) add(chain);
+  if (listener.has_default_filter_chain()) add(listener.default_filter_chain());
 }
 
 Section routes_section(Host& host, const std::function<bool(const std::string&)>& wanted) {
@@ -153,7 +155,13 @@ Section routes_section(Host& host, const std::function<bool(const std::string&)>
     if (!wanted(ref.name)) continue;
     auto* item = out->add_dynamic_route_configs();
     item->set_version_info(entry.resource.version);
-    if (entry.delivered) *item->mutable_route_config() = entry.resource.body;
+    if (entry.delivered) {
+      *item->mutable_route_config() = entry.resource.body;
+    } else {  // istioctl reads one in any case
+      envoy::config::route::v3::RouteConfiguration none;
+      none.set_name(ref.name);
+      item->mutable_route_config()->PackFrom(none);
+    }
     stamp(item->mutable_last_updated(), entry.updated_s);
     if (entry.rejected.set()) set_error(item->mutable_error_state(), entry.rejected);
   }
@@ -176,6 +184,10 @@ Section secrets_section(Host& host, const std::function<bool(const std::string&)
     auto* item = out->add_dynamic_warming_secrets();
     item->set_name(key.name);
     item->set_version_info("uninitialized");
+    stamp(item->mutable_last_updated(), host.started_s());
+    envoy::extensions::transport_sockets::tls::v3::Secret none;
+    none.set_name(key.name);
+    item->mutable_secret()->PackFrom(none);  // ENVOY; istioctl reads one in any case
   }
   return out;
 }

@@ -13,6 +13,7 @@ struct ListenOptions {
   bool ipv4_compat = false;  // accept IPv4 on [::]
   int backlog = 4096;
   uint32_t pipe_mode = 0;
+  bool operator==(const ListenOptions&) const = default;
 };
 
 // A bound socket. It accepts nothing before start_listening().

@@ -8,6 +8,8 @@ Result<std::shared_ptr<SocketSet>> SocketSet::open(const std::vector<Address>& a
                                                    const ListenOptions& options) {
   std::shared_ptr<SocketSet> set(new SocketSet);
   set->workers_ = workers;
+  set->wanted_ = addresses;
+  set->options_ = options;
   set->loads_ = std::make_unique<std::atomic<uint32_t>[]>(workers);
   for (const Address& wanted : addresses) {
     Address address = wanted;

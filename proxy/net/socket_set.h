@@ -23,6 +23,9 @@ class SocketSet {
   }
 
   const std::vector<base::Address>& addresses() const { return addresses_; }
+  // What open() was asked for.
+  const std::vector<base::Address>& wanted() const { return wanted_; }
+  const ListenOptions& options() const { return options_; }
   // One descriptor per address, for this worker.
   std::vector<int> of(size_t worker) const {
     std::vector<int> out;
@@ -38,7 +41,8 @@ class SocketSet {
   SocketSet() = default;
 
   size_t workers_ = 0;
-  std::vector<base::Address> addresses_;  // as bound
+  std::vector<base::Address> wanted_, addresses_;  // the latter as bound
+  ListenOptions options_;
   std::vector<int> fds_;
   std::shared_ptr<std::atomic<uint32_t>[]> loads_;  // outlives the sockets
 };
