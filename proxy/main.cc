@@ -32,12 +32,17 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--file-flush-interval-msec", options.flush_interval_ms, "how long an access log line may wait")
       ->capture_default_str();
+  app.add_option("--local-address-ip-version", options.local_ip_version,
+                 "of the address by which clients on this machine are told to origins")
+      ->check(CLI::IsMember({"v4", "v6"}));
+  app.add_option("--service-node", options.service_node, "in the place of the bootstrap's node.id");
+  app.add_option("--service-cluster", options.service_cluster, "in the place of its node.cluster");
+  app.add_option("--service-zone", options.service_zone, "in the place of its node.locality.zone");
   app.add_option("--mode", mode, "serve, or validate: check the bootstrap and exit")
       ->check(CLI::IsMember({"serve", "validate"}));
   auto* accepted = app.add_option_group("accepted for Envoy's sake, without effect");
-  for (const char* name : {"--drain-strategy", "--local-address-ip-version", "--file-flush-min-size-kb",
-                           "--restart-epoch", "--parent-shutdown-time-s", "--base-id", "--service-cluster",
-                           "--service-node", "--service-zone", "--log-path", "--log-format"}) {
+  for (const char* name : {"--drain-strategy", "--file-flush-min-size-kb", "--restart-epoch",
+                           "--parent-shutdown-time-s", "--base-id", "--log-path", "--log-format"}) {
     accepted->add_option(name, ignored);
   }
   for (const char* name : {"--disable-hot-restart", "--allow-unknown-static-fields", "--skip-deprecated-logs",

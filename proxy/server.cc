@@ -109,7 +109,12 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_ = bootstrap;
   bootstrap_.mutable_node()->set_user_agent_name("pinnace");
   configure_stats(bootstrap);
-  compile_context_.node = bootstrap_.node();
+  auto& node = *bootstrap_.mutable_node();
+  if (!options_.service_node.empty()) node.set_id(options_.service_node);
+  if (!options_.service_cluster.empty()) node.set_cluster(options_.service_cluster);
+  if (!options_.service_zone.empty()) node.mutable_locality()->set_zone(options_.service_zone);
+  compile_context_.node = node;
+  compile_context_.local_ip = net::local_address(options_.local_ip_version == "v6" ? AF_INET6 : AF_INET).ip_text();
   auto runtime = runtime_.load(bootstrap.layered_runtime());
   if (!runtime) return error("layered_runtime." + runtime.error().message);
   uint64_t connections = xds::max_downstream_connections(bootstrap, runtime_);

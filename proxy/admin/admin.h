@@ -40,6 +40,8 @@ struct CommandLine {
   uint64_t drain_time_s = 600;
   uint64_t flush_interval_ms = 1000;
   std::string log_level = "info", component_log_level;
+  std::string local_ip_version = "v4";
+  std::string service_node, service_cluster, service_zone;  // empty: those of the bootstrap's node
 };
 
 // What the pages need of the process.

@@ -76,6 +76,11 @@ bool Address::is_any() const {
   return is_ip() && std::all_of(bytes_.begin(), bytes_.end(), [](uint8_t b) { return b == 0; });
 }
 
+bool Address::is_loopback() const {
+  static const Address kV4 = ip("127.0.0.1", 0).value(), kV6 = ip("::1", 0).value();
+  return (kind_ == Kind::kIpv4 && bytes_ == kV4.bytes_) || (kind_ == Kind::kIpv6 && bytes_ == kV6.bytes_);
+}
+
 Address Address::unmapped() const {
   static constexpr uint8_t kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
   if (kind_ != Kind::kIpv6 || std::memcmp(bytes_.data(), kMapped, 12) != 0) return *this;

@@ -27,7 +27,8 @@ class Address {
 
   Kind kind() const { return kind_; }
   bool is_ip() const { return kind_ == Kind::kIpv4 || kind_ == Kind::kIpv6; }
-  bool is_any() const;  // 0.0.0.0 or ::
+  bool is_any() const;       // 0.0.0.0 or ::
+  bool is_loopback() const;  // 127.0.0.1 or ::1
   uint16_t port() const { return port_; }
   void set_port(uint16_t port) { port_ = port; }
   const std::string& path() const { return *text_; }

@@ -1,5 +1,7 @@
 #include "proxy/net/socket.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -141,6 +143,22 @@ ssize_t receive(int fd, void* to, size_t size) { return syscall(SYS_recvfrom, fd
 
 ssize_t send_bytes(int fd, const void* from, size_t size) {
   return syscall(SYS_sendto, fd, from, size, MSG_NOSIGNAL, nullptr, 0);
+}
+
+base::Address local_address(int family) {
+  base::Address found = base::Address::ip(family == AF_INET6 ? "::1" : "127.0.0.1", 0).value();
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return found;
+  for (const ifaddrs* at = all; at; at = at->ifa_next) {
+    if (!at->ifa_addr || at->ifa_addr->sa_family != family || (at->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    socklen_t size = family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+    sockaddr_storage storage{};
+    std::memcpy(&storage, at->ifa_addr, size);
+    found = base::Address::from_sockaddr(storage, size);
+    break;
+  }
+  freeifaddrs(all);
+  return found;
 }
 
 void set_keepalive(int fd, const Keepalive& keepalive) {

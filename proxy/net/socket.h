@@ -44,6 +44,9 @@ ssize_t receive(int fd, void* to, size_t size);
 ssize_t send_bytes(int fd, const void* from, size_t size);
 ssize_t send_gathered(int fd, iovec* parts, size_t count);
 
+// This machine's first address of that family that is no loopback's; else the loopback's.
+base::Address local_address(int family);
+
 struct Keepalive {
   uint32_t probes = 0, time_s = 0, interval_s = 0;  // 0: the kernel's default
 };

@@ -55,6 +55,8 @@ struct Context {
   model::TrafficDirection direction = model::TrafficDirection::kUnspecified;
   // The clusters there are, for validate_clusters.
   std::shared_ptr<const std::set<std::string>> clusters = nullptr;
+  // By which this machine is known, for clients that are on it: x-forwarded-for.
+  std::string local_ip = {};
   // This proxy, as it tells istiod.
   envoy::config::core::v3::Node node = {};
 };

@@ -3,30 +3,13 @@
 #include <re2/re2.h>
 
 #include "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.pb.h"
+#include "proxy/route/retry_on.h"
 #include "xds_client/compile/common.h"
 
 namespace pinnace::compile {
 namespace {
 
 namespace pb = envoy::config::route::v3;
-
-constexpr std::pair<std::string_view, uint32_t> kRetryOnNames[] = {
-    {"5xx", model::kRetry5xx},
-    {"gateway-error", model::kRetryGatewayError},
-    {"connect-failure", model::kRetryConnectFailure},
-    {"reset", model::kRetryReset},
-    {"reset-before-request", model::kRetryResetBeforeRequest},
-    {"refused-stream", model::kRetryRefusedStream},
-    {"retriable-4xx", model::kRetryRetriable4xx},
-    {"retriable-status-codes", model::kRetryRetriableStatusCodes},
-    {"envoy-ratelimited", model::kRetryEnvoyRatelimited},
-    {"http3-post-connect-failure", model::kRetryHttp3PostConnectFailure},
-    {"cancelled", model::kRetryGrpcCancelled},
-    {"deadline-exceeded", model::kRetryGrpcDeadlineExceeded},
-    {"internal", model::kRetryGrpcInternal},
-    {"resource-exhausted", model::kRetryGrpcResourceExhausted},
-    {"unavailable", model::kRetryGrpcUnavailable},
-};
 
 }  // namespace
 
@@ -35,18 +18,8 @@ Result<model::RetryPolicy> retry_policy(const pb::RetryPolicy& proto) {
                                    "host_selection_retry_max_attempts", "retriable_status_codes", "retry_back_off"});
   if (!known) return known.error();
   model::RetryPolicy out;
-  std::string_view rest = proto.retry_on();
-  while (!rest.empty()) {
-    size_t comma = rest.find(',');
-    std::string_view name = rest.substr(0, comma);
-    rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
-    while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
-    while (!name.empty() && name.back() == ' ') name.remove_suffix(1);
-    if (name == "retriable-headers") return error("retry_on: retriable-headers is not supported yet");
-    for (const auto& [text, bit] : kRetryOnNames) {  // ENVOY: an unknown condition never holds
-      if (text == name) out.retry_on |= bit;
-    }
-  }
+  out.retry_on = route::retry_conditions(proto.retry_on());
+  if (out.retry_on & model::kRetryRetriableHeaders) return error("retry_on: retriable-headers is not supported yet");
   if (proto.has_num_retries()) out.num_retries = proto.num_retries().value();
   out.per_try_timeout_ms = milliseconds(proto.per_try_timeout());
   for (const auto& predicate : proto.retry_host_predicate()) {

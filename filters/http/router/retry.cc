@@ -1,10 +1,55 @@
 #include "filters/http/router/retry.h"
 
 #include <algorithm>
+#include <charconv>
+
+#include "proxy/route/retry_on.h"
 
 namespace pinnace::filters::router {
 
+using http::HeaderId;
 using http::ResetReason;
+
+namespace {
+
+// Each number of a list; what is none is passed over.
+void add_status_codes(std::string_view list, std::vector<uint32_t>& out) {
+  while (!list.empty()) {
+    size_t comma = list.find(',');
+    std::string_view text = http::trim(list.substr(0, comma));
+    list = comma == std::string_view::npos ? std::string_view() : list.substr(comma + 1);
+    uint32_t code = 0;
+    if (std::from_chars(text.data(), text.data() + text.size(), code).ptr == text.data() + text.size() && code > 0) {
+      out.push_back(code);
+    }
+  }
+}
+
+}  // namespace
+
+std::optional<model::RetryPolicy> take_asked_retries(http::HeaderMap& headers, const model::RetryPolicy* of_route) {
+  constexpr HeaderId kFields[] = {HeaderId::kEnvoyRetryOn,
+                                  HeaderId::kEnvoyRetryGrpcOn,
+                                  HeaderId::kEnvoyMaxRetries,
+                                  HeaderId::kEnvoyRetriableStatusCodes,
+                                  HeaderId::kEnvoyRetriableHeaderNames,
+                                  HeaderId::kEnvoyHedgeOnPerTryTimeout,
+                                  HeaderId::kEnvoyUpstreamAltStatName,
+                                  HeaderId::kEnvoyTimeoutAltResponse};
+  if (std::none_of(std::begin(kFields), std::end(kFields), [&](HeaderId id) { return headers.has(id); })) return {};
+  model::RetryPolicy asked = of_route ? *of_route : model::RetryPolicy();
+  asked.retry_on |= route::retry_conditions(headers.get(HeaderId::kEnvoyRetryOn));
+  asked.retry_on |= route::retry_conditions(headers.get(HeaderId::kEnvoyRetryGrpcOn));
+  std::string_view most = headers.get(HeaderId::kEnvoyMaxRetries);
+  uint32_t number = 0;
+  if (!most.empty() &&
+      std::from_chars(most.data(), most.data() + most.size(), number).ptr == most.data() + most.size()) {
+    asked.num_retries = number;
+  }
+  add_status_codes(headers.get(HeaderId::kEnvoyRetriableStatusCodes), asked.retriable_status_codes);
+  for (HeaderId id : kFields) headers.remove(id);
+  return asked.retry_on != 0 ? std::optional(std::move(asked)) : std::nullopt;
+}
 
 bool retry_response(const model::RetryPolicy& policy, const http::ResponseHead& head) {
   uint32_t on = policy.retry_on;

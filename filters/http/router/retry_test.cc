@@ -152,5 +152,34 @@ TEST(RetryTest, backs_off_sanely_with_odd_settings) {
   }
 }
 
+TEST(RetryTest, an_internal_client_may_ask_for_more_than_the_route_gives) {
+  base::BlockPool pool;
+  base::Arena arena(pool);
+  auto ask = [&](std::vector<std::pair<std::string, std::string>> fields, const RetryPolicy* of_route) {
+    http::HeaderMap headers(arena);
+    for (const auto& [name, value] : fields) headers.add_copy(name, value);
+    auto asked = take_asked_retries(headers, of_route);
+    EXPECT_EQ(headers.size(), 0u);
+    return asked;
+  };
+  RetryPolicy route = on(model::kRetry5xx);
+  route.num_retries = 3;
+  EXPECT_FALSE(ask({}, nullptr));
+  EXPECT_FALSE(ask({}, &route));
+  EXPECT_FALSE(ask({{"x-envoy-max-retries", "5"}}, nullptr)) << "without a condition there are none";
+  auto fresh = ask({{"x-envoy-retry-on", "reset, no-such"}, {"x-envoy-max-retries", "5"}}, nullptr);
+  ASSERT_TRUE(fresh);
+  EXPECT_EQ(fresh->retry_on, model::kRetryReset);
+  EXPECT_EQ(fresh->num_retries, 5u);
+  auto more = ask({{"x-envoy-retry-grpc-on", "cancelled"}, {"x-envoy-max-retries", "x"}}, &route);
+  ASSERT_TRUE(more);
+  EXPECT_EQ(more->retry_on, model::kRetry5xx | model::kRetryGrpcCancelled);
+  EXPECT_EQ(more->num_retries, 3u);
+  auto codes =
+      ask({{"x-envoy-retry-on", "retriable-status-codes"}, {"x-envoy-retriable-status-codes", "404, x,409"}}, nullptr);
+  ASSERT_TRUE(codes);
+  EXPECT_EQ(codes->retriable_status_codes, (std::vector<uint32_t>{404, 409}));
+}
+
 }  // namespace
 }  // namespace pinnace::filters::router

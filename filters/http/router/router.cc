@@ -50,6 +50,10 @@ filter::Next Router::on_request(bool end_stream) {
            : stream_.route()->virtual_host->retry ? &*stream_.route()->virtual_host->retry
                                                   : nullptr;
   if (!choose_cluster()) return filter::Next::kHold;
+  if (auto asked = take_asked_retries(stream_.request().headers, retry_)) {
+    asked_ = std::make_unique<model::RetryPolicy>(std::move(*asked));
+    retry_ = asked_.get();
+  }
   if (retry_) retries_left_ = retry_->num_retries;
   tunnel_ = stream_.request().wants_tunnel();
   idempotent_ = !tunnel_ && is_idempotent(stream_.request().method);

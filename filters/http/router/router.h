@@ -81,6 +81,7 @@ class Router final : public filter::HttpFilter, private http::ResponseReceiver, 
   const RouterSettings& settings_;
   const model::RouteAction* action_ = nullptr;
   const model::RetryPolicy* retry_ = nullptr;
+  std::unique_ptr<const model::RetryPolicy> asked_;  // by the client
   upstream::Cluster* cluster_ = nullptr;
   uint32_t cluster_id_ = 0;
   base::LocalRef<model::ClusterConfig> cluster_config_;

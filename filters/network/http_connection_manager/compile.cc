@@ -25,9 +25,14 @@ using compile::only_fields;
 using Hcm = pb::HttpConnectionManager;
 
 Result<bool> protocols(const Hcm& proto, Settings& out) {
-  auto known = only_fields(proto.http_protocol_options(),
-                           {"accept_http_10", "default_host_for_http_10", "enable_trailers", "header_key_format"});
+  auto known = only_fields(
+      proto.http_protocol_options(),
+      {"accept_http_10", "allow_absolute_url", "default_host_for_http_10", "enable_trailers", "header_key_format"});
   if (!known) return in("http_protocol_options", known.error());
+  const auto& absolute = proto.http_protocol_options().allow_absolute_url();
+  if (proto.http_protocol_options().has_allow_absolute_url() && !absolute.value()) {
+    return error("http_protocol_options.allow_absolute_url: false is not supported");
+  }
   out.accept_http10 = proto.http_protocol_options().accept_http_10();
   out.default_host_http10 = proto.http_protocol_options().default_host_for_http_10();
   auto h1 = compile::http1_options(proto.http_protocol_options(), out.h1.options);
@@ -35,8 +40,9 @@ Result<bool> protocols(const Hcm& proto, Settings& out) {
   auto h2 = compile::http2_settings(proto.http2_protocol_options(), out.h2);
   if (!h2) return h2.error();
   const auto& common = proto.common_http_protocol_options();
-  auto known_common = only_fields(common, {"idle_timeout", "max_connection_duration", "max_headers_count",
-                                           "max_stream_duration", "max_requests_per_connection"});
+  auto known_common =
+      only_fields(common, {"idle_timeout", "max_connection_duration", "max_headers_count", "max_stream_duration",
+                           "max_requests_per_connection", "headers_with_underscores_action"});
   if (!known_common) return in("common_http_protocol_options", known_common.error());
   if (common.has_idle_timeout()) out.idle_timeout_ms = milliseconds(common.idle_timeout());
   if (common.has_max_connection_duration()) out.max_connection_ms = milliseconds(common.max_connection_duration());
@@ -44,6 +50,15 @@ Result<bool> protocols(const Hcm& proto, Settings& out) {
   if (common.has_max_stream_duration()) out.max_stream_ms = milliseconds(common.max_stream_duration());
   if (common.has_max_requests_per_connection()) {
     out.max_requests_per_connection = common.max_requests_per_connection().value();
+  }
+  switch (common.headers_with_underscores_action()) {
+    case envoy::config::core::v3::HttpProtocolOptions::REJECT_REQUEST:
+      out.underscores = Settings::Underscores::kReject;
+      break;
+    case envoy::config::core::v3::HttpProtocolOptions::DROP_HEADER:
+      out.underscores = Settings::Underscores::kDrop;
+      break;
+    default: break;
   }
   if (proto.has_max_request_headers_kb()) out.h1.max_head_bytes = proto.max_request_headers_kb().value() * 1024;
   return true;
@@ -121,6 +136,18 @@ Result<bool> filters(const Hcm& proto, Settings& out, compile::Context& context)
   return true;
 }
 
+Result<bool> internal_addresses(const Hcm& proto, Settings& out) {
+  // Clients on unix sockets have no address to be told by.
+  auto known = only_fields(proto.internal_address_config(), {"cidr_ranges"});
+  if (!known) return known.error();
+  for (const auto& range : proto.internal_address_config().cidr_ranges()) {
+    auto parsed = compile::cidr(range);
+    if (!parsed) return in("cidr_ranges", parsed.error());
+    out.internal_ranges.push_back(std::move(*parsed));
+  }
+  return true;
+}
+
 void client_certificate(const Hcm& proto, Settings& out) {
   switch (proto.forward_client_cert_details()) {
     case Hcm::FORWARD_ONLY: out.client_cert = ForwardClientCert::kForwardOnly; break;
@@ -162,10 +189,18 @@ void runtime_limits(Settings& out, const compile::Context& context) {
 
 using Uuid = envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 
-bool trace_sampling_of(const Hcm& proto) {
+Result<bool> request_ids(const Hcm& proto, Settings& out) {
+  out.generate_request_id = !proto.has_generate_request_id() || proto.generate_request_id().value();
+  out.preserve_external_request_id = proto.preserve_external_request_id();
+  out.respond_with_request_id = proto.always_set_request_id_in_response();
   Uuid uuid;
-  if (!proto.request_id_extension().typed_config().UnpackTo(&uuid)) return true;
-  return !uuid.has_use_request_id_for_trace_sampling() || uuid.use_request_id_for_trace_sampling().value();
+  if (proto.has_request_id_extension() && !proto.request_id_extension().typed_config().UnpackTo(&uuid)) {
+    return error("request_id_extension: not supported by pinnace");
+  }
+  bool samples = !uuid.has_use_request_id_for_trace_sampling() || uuid.use_request_id_for_trace_sampling().value();
+  out.packs_trace_reason = !uuid.has_pack_trace_reason() || uuid.pack_trace_reason().value();
+  out.marks_request_id = out.tracing && samples && out.packs_trace_reason;
+  return true;
 }
 
 HcmStats make_stats(const std::string& stat_prefix, stats::Store& store) {
@@ -205,6 +240,8 @@ HcmStats make_stats(const std::string& stat_prefix, stats::Store& store) {
   s.rq_non_relative_path = counter("downstream_rq_non_relative_path");
   s.no_route = counter("no_route");
   s.no_cluster = counter("no_cluster");
+  s.rq_underscores_rejected = store.counter("http1.requests_rejected_with_underscores_in_headers");
+  s.underscores_dropped = store.counter("http1.dropped_headers_with_underscores");
   s.rq_direct_response = counter("rq_direct_response");
   s.rq_redirect = counter("rq_redirect");
   for (int i = 1; i < 6; i++) s.rq_code_class[i] = counter("downstream_rq_" + std::to_string(i) + "xx");
@@ -252,7 +289,8 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
                                    "merge_slashes",
                                    "path_with_escaped_slashes_action",
                                    "request_id_extension",
-                                   "append_x_forwarded_port"});
+                                   "append_x_forwarded_port",
+                                   "internal_address_config"});
   if (!known) return known.error();
   if (proto.tracing().has_provider()) return error("tracing.provider: not supported yet");
   Settings settings;
@@ -280,7 +318,6 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
     default: settings.server_header = ServerHeader::kOverwrite;
   }
   settings.tracing = proto.has_tracing();
-  settings.marks_request_id = settings.tracing && trace_sampling_of(proto);
   auto sampling = [](bool given, const envoy::type::v3::Percent& percent) {
     return given ? static_cast<uint32_t>(std::clamp(percent.value(), 0.0, 100.0) * 100) : 10000;
   };
@@ -291,12 +328,14 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
   settings.egress = context.direction == model::TrafficDirection::kOutbound;
   settings.use_remote_address = proto.use_remote_address().value();
   settings.xff_trusted_hops = proto.xff_num_trusted_hops();
+  settings.local_ip = context.local_ip;
   settings.skip_xff_append = proto.skip_xff_append();
   settings.append_forwarded_port = proto.append_x_forwarded_port();
+  auto internal = internal_addresses(proto, settings);
+  if (!internal) return in("internal_address_config", internal.error());
   settings.via = proto.via();
-  settings.generate_request_id = !proto.has_generate_request_id() || proto.generate_request_id().value();
-  settings.preserve_external_request_id = proto.preserve_external_request_id();
-  settings.respond_with_request_id = proto.always_set_request_id_in_response();
+  auto ids = request_ids(proto, settings);
+  if (!ids) return ids.error();
   client_certificate(proto, settings);
   settings.proxy_100_continue = proto.proxy_100_continue();
   settings.path.normalize = proto.normalize_path().value();
@@ -308,10 +347,6 @@ Result<std::shared_ptr<const filter::NetworkFilterConfig>> compile(const google:
     case Hcm::UNESCAPE_AND_REDIRECT: settings.path.escaped_slashes = http::EscapedSlashes::kUnescapeAndRedirect; break;
     case Hcm::UNESCAPE_AND_FORWARD: settings.path.escaped_slashes = http::EscapedSlashes::kUnescapeAndForward; break;
     default: settings.path.escaped_slashes = http::EscapedSlashes::kKeep;
-  }
-  if (proto.has_request_id_extension()) {
-    if (!proto.request_id_extension().typed_config().Is<Uuid>())
-      return error("request_id_extension: not supported by pinnace");
   }
   auto upgraded = upgrades(proto, settings);
   if (!upgraded) return upgraded.error();

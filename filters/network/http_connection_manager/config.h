@@ -28,7 +28,7 @@ struct HcmStats {
   stats::Gauge cx_active, cx_ssl_active, cx_upgrades_active, rq_active;
   stats::Counter rq_total, rq_http1_total, rq_http2_total, rq_completed, rq_rx_reset, rq_tx_reset, rq_timeout,
       rq_header_timeout, rq_idle_timeout, rq_too_large, rq_non_relative_path, no_route, no_cluster, rq_direct_response,
-      rq_redirect, rq_too_many_premature_resets, rq_ws_on_non_ws_route;
+      rq_redirect, rq_too_many_premature_resets, rq_ws_on_non_ws_route, rq_underscores_rejected, underscores_dropped;
   stats::Counter rq_code_class[6];
   stats::Histogram rq_time;
 };
@@ -55,13 +55,15 @@ struct Settings {
   bool use_remote_address = false;
   uint32_t xff_trusted_hops = 0;
   bool skip_xff_append = false;
+  std::string local_ip;  // what clients on this machine are told by
   bool append_forwarded_port = false;
+  std::vector<base::Cidr> internal_ranges;  // internal_address_config.cidr_ranges; empty: nobody is internal
   std::string via;
   bool tracing = false;  // it is configured, with or without a provider
   bool egress = false;   // of a listener with traffic_direction OUTBOUND
   // tracing with use_request_id_for_trace_sampling: the digit of x-request-id that says why a request is traced. Of
   // 10,000.
-  bool marks_request_id = false;
+  bool marks_request_id = false, packs_trace_reason = true;
   uint32_t client_sampling = 10000, random_sampling = 10000, overall_sampling = 10000;
   bool generate_request_id = true;
   bool preserve_external_request_id = false;
@@ -70,9 +72,9 @@ struct Settings {
   bool cert_subject = false, cert_pem = false, cert_chain = false, cert_dns = false, cert_uri = false;
   http::PathOptions path;
   bool proxy_100_continue = false;
-  bool strip_matching_port = false, strip_any_port = false, strip_trailing_dot = false;
   model::UpgradeConfigs upgrades;
-  bool reject_underscores = false, drop_underscores = false;
+  // common_http_protocol_options.headers_with_underscores_action
+  enum class Underscores : uint8_t { kAllow, kReject, kDrop } underscores = Underscores::kAllow;
 
   uint64_t idle_timeout_ms = 3600 * 1000;        // common_http_protocol_options.idle_timeout
   uint64_t max_connection_ms = 0;                // max_connection_duration

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
@@ -52,6 +53,12 @@ void remove_hop_by_hop(HeaderMap& headers, bool request) {
   }
 }
 
+void set_number(HeaderMap& headers, HeaderId id, uint16_t number) {
+  char* digits = headers.arena().take_chars(5);
+  char* end = std::to_chars(digits, digits + 5, number).ptr;
+  headers.set(id, {digits, static_cast<size_t>(end - digits)});
+}
+
 // Version 4 UUID, RFC 9562. ENVOY: the fifteenth character may later carry the trace decision; '4' means none.
 std::string_view new_request_id(base::Rng& rng, base::Arena& arena) {
   static constexpr char kHex[] = "0123456789abcdef";
@@ -83,6 +90,11 @@ bool forwarded_address(std::string_view list, uint32_t back, base::Address& out)
     list = list.substr(0, comma);
     back--;
   }
+}
+
+bool is_internal(const Settings& settings, const base::Address& address) {
+  return std::any_of(settings.internal_ranges.begin(), settings.internal_ranges.end(),
+                     [&](const base::Cidr& range) { return range.contains(address); });
 }
 
 // ENVOY: what only an internal client may say. Without internal_address_config nobody is internal (CVE-2024-45806).
@@ -171,26 +183,32 @@ std::string_view http_date(uint64_t wall_ns) {
 
 // ENVOY: with tracing, the 15th digit of a UUID in x-request-id says why its request is traced: 4 not at all, 9
 // sampled, a forced by a service, b by the client.
+constexpr size_t kUuidLength = 36, kTraceDigit = 14;
+constexpr char kNotTraced = '4', kSampled = '9', kByService = 'a', kByClient = 'b';
+
+void set_trace_digit(HeaderMap& headers, char reason) {
+  std::string_view id = headers.get(HeaderId::kRequestId);
+  if (id.size() != kUuidLength || id[kTraceDigit] == reason) return;
+  char* copy = headers.arena().take_chars(kUuidLength);
+  std::memcpy(copy, id.data(), kUuidLength);
+  copy[kTraceDigit] = reason;
+  headers.set(HeaderId::kRequestId, {copy, kUuidLength});
+}
+
 void mark_request_id(HeaderMap& headers, const Settings& settings) {
-  constexpr size_t kLength = 36, kDigit = 14;
-  constexpr char kNot = '4', kSampled = '9', kService = 'a', kClient = 'b';
   std::string_view id = headers.get(HeaderId::kRequestId);
   uint32_t number = 0;
-  if (id.size() != kLength || std::from_chars(id.data(), id.data() + 8, number, 16).ptr != id.data() + 8) return;
-  char reason = id[kDigit];
-  auto traced = [&] { return reason == kSampled || reason == kService || reason == kClient; };
+  if (id.size() != kUuidLength || std::from_chars(id.data(), id.data() + 8, number, 16).ptr != id.data() + 8) return;
+  char reason = id[kTraceDigit];
+  auto traced = [&] { return reason == kSampled || reason == kByService || reason == kByClient; };
   uint32_t share = number % 10000;
   if (!traced()) {
-    if (share < settings.client_sampling && headers.has(HeaderId::kClientTraceId)) reason = kClient;
-    else if (headers.has(HeaderId::kEnvoyForceTrace)) reason = kService;
+    if (share < settings.client_sampling && headers.has(HeaderId::kClientTraceId)) reason = kByClient;
+    else if (headers.has(HeaderId::kEnvoyForceTrace)) reason = kByService;
     else if (share < settings.random_sampling) reason = kSampled;
   }
-  if (traced() && share >= settings.overall_sampling) reason = kNot;
-  if (reason == id[kDigit]) return;
-  char* copy = headers.arena().take_chars(kLength);
-  std::memcpy(copy, id.data(), kLength);
-  copy[kDigit] = reason;
-  headers.set(HeaderId::kRequestId, {copy, kLength});
+  if (traced() && share >= settings.overall_sampling) reason = kNotTraced;
+  set_trace_digit(headers, reason);
 }
 
 }  // namespace
@@ -211,31 +229,51 @@ void mutate_request(http::RequestHead& request, const Settings& settings, const 
   std::string_view forwarded;
   bool has_forwarded = headers.joined(HeaderId::kForwardedFor, arena, forwarded);
   if (has_forwarded) headers.set(HeaderId::kForwardedFor, forwarded);  // one line, whatever the client made of it
-  bool edge = settings.use_remote_address;
-  if (edge) {
+  // ENVOY: a client is internal by the one address that is known of it; more hops than one make nobody internal.
+  bool internal = false;
+  if (settings.use_remote_address) {
     if (settings.xff_trusted_hops > 0) {
       base::Address claimed;
       if (has_forwarded && forwarded_address(forwarded, settings.xff_trusted_hops - 1, claimed)) remote = claimed;
     }
-    if (!settings.skip_xff_append && peer.is_ip())
-      headers.append_to(HeaderId::kForwardedFor, ",", arena.copy(peer.ip_text()));
+    internal = !has_forwarded && is_internal(settings, remote);
+    if (!settings.skip_xff_append && peer.is_ip()) {
+      // ENVOY: a client on this machine is told by the machine's address.
+      auto own = peer.is_loopback() ? std::string_view(settings.local_ip) : arena.copy(peer.ip_text());
+      headers.append_to(HeaderId::kForwardedFor, ",", own);
+    }
     if (settings.xff_trusted_hops == 0 || !headers.has(HeaderId::kForwardedProto)) {
       headers.set(HeaderId::kForwardedProto, tls ? "https" : "http");
     }
   } else {
     base::Address claimed;
-    if (has_forwarded && forwarded_address(forwarded, settings.xff_trusted_hops, claimed)) remote = claimed;
+    if (has_forwarded && forwarded_address(forwarded, settings.xff_trusted_hops, claimed)) {
+      remote = claimed;
+      internal = settings.xff_trusted_hops == 0 && forwarded.find(',') == std::string_view::npos &&
+                 is_internal(settings, remote);
+    }
     if (!headers.has(HeaderId::kForwardedProto)) headers.add(HeaderId::kForwardedProto, tls ? "https" : "http");
   }
+  bool trusts_nobody = settings.use_remote_address && settings.xff_trusted_hops == 0;
+  if (settings.append_forwarded_port && (trusts_nobody || !headers.has(HeaderId::kForwardedPort))) {
+    set_number(headers, HeaderId::kForwardedPort, downstream.local_address().port());
+  }
+  bool edge = settings.use_remote_address && !internal;
   request.scheme = known_scheme(request.scheme);
   if (request.scheme.empty()) request.scheme = known_scheme(headers.get(HeaderId::kForwardedProto));
   if (request.scheme.empty()) request.scheme = tls ? "https" : "http";
-  for (HeaderId id : kInternalOnly) headers.remove(id);
+  if (internal) {
+    headers.set(HeaderId::kEnvoyInternal, "true");
+  } else {
+    for (HeaderId id : kInternalOnly) headers.remove(id);
+  }
   if (edge) {
     for (HeaderId id : kNotFromOutside) headers.remove(id);
     headers.set(HeaderId::kEnvoyExternalAddress, arena.copy(remote.ip_text()));
   }
   if (edge && !settings.preserve_external_request_id) headers.remove(HeaderId::kRequestId);
+  // ENVOY: an id from outside is kept without what it says of tracing.
+  if (edge && settings.generate_request_id && settings.packs_trace_reason) set_trace_digit(headers, kNotTraced);
   if (settings.generate_request_id && !headers.has(HeaderId::kRequestId)) {
     headers.add(HeaderId::kRequestId, new_request_id(rng, arena));
   }
@@ -254,7 +292,8 @@ void mutate_response(http::ResponseHead& response, const Settings& settings, con
   } else if (settings.server_header == ServerHeader::kAppendIfAbsent && !headers.has(HeaderId::kServer)) {
     headers.add(HeaderId::kServer, settings.server_name);
   }
-  if (settings.respond_with_request_id && request.headers.has(HeaderId::kRequestId)) {
+  bool wanted = settings.respond_with_request_id || request.headers.has(HeaderId::kEnvoyForceTrace);
+  if (wanted && request.headers.has(HeaderId::kRequestId)) {
     headers.set(HeaderId::kRequestId, request.headers.get(HeaderId::kRequestId));
   }
   if (!settings.via.empty()) headers.append_to(HeaderId::kVia, ", ", settings.via);

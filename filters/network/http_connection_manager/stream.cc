@@ -81,6 +81,7 @@ void Stream::on_request(bool end_stream) {
 
 // What makes a request unfit for routing, and the one normalisation of its path and headers.
 bool Stream::accept_request() {
+  if (settings().underscores != Settings::Underscores::kAllow && !check_underscores()) return false;
   if (request_.protocol == http::Protocol::kHttp10 && !settings().accept_http10) {
     refuse({426, "Upgrade Required", "low_version", http::flag_bit(Flag::kDownstreamProtocolError)});
     return false;
@@ -113,6 +114,25 @@ bool Stream::accept_request() {
     http::ResponseHead head(arena_);
     head.status = 100;
     if (sender_) sender_->send_informational(head);
+  }
+  return true;
+}
+
+// ENVOY: origins that make "_" of "-" would take such a name for another.
+bool Stream::check_underscores() {
+  http::HeaderMap& headers = request_.headers;
+  for (const http::Header* field = headers.begin(); field != headers.end();) {
+    if (field->name.find('_') == std::string_view::npos) {
+      ++field;
+    } else if (settings().underscores == Settings::Underscores::kReject) {
+      cells().add(settings().stats.rq_underscores_rejected);
+      refuse({400, "", "unexpected_underscore"});
+      return false;
+    } else {
+      cells().add(settings().stats.underscores_dropped);
+      headers.remove(field->name);
+      field = headers.begin();
+    }
   }
   return true;
 }

@@ -62,6 +62,7 @@ class Stream final : public base::Deferred,
   const Settings& settings() const { return settings_; }
   stats::Cells& cells() { return worker_.loop.cells(); }
   bool accept_request();
+  bool check_underscores();
   bool resolve_route();
   void choose_cluster(const model::RouteAction& action);
   bool accept_action(const model::RouteAction& action);
