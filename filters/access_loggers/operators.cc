@@ -40,6 +40,11 @@ class PeerOperator final : public access_log::Operator {
   std::string field_;
 };
 
+class AbsentOperator final : public access_log::Operator {
+ public:
+  void write(const Entry&, const ValueWriter& to) const override { to.absent(); }
+};
+
 Result<OperatorPtr> filter_state(std::string_view argument) {
   constexpr std::string_view kField = ":FIELD:";
   size_t colon = argument.find(':');
@@ -64,6 +69,8 @@ cel::Facts facts_of(const Entry& entry) {
 
 access_log::MakeOperator more_operators(compile::Context& context) {
   return [&context](std::string_view name, std::string_view argument) -> Result<OperatorPtr> {
+    // ENVOY: without filters that write dynamic metadata, and without a tracer, both are absent.
+    if (name == "DYNAMIC_METADATA" || name == "TRACE_ID") return OperatorPtr(std::make_shared<AbsentOperator>());
     if (name == "FILTER_STATE") return filter_state(argument);
     if (name != "CEL") return OperatorPtr();
     auto expression = cel::Expression::compile(std::string(argument), context.node);

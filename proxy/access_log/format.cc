@@ -76,6 +76,12 @@ void grpc_status_name(const ValueWriter& to, int status, bool snake_case) {
   to.plain((snake_case ? kSnake : kCamel)[status]);
 }
 
+// Absent when either end is.
+void milliseconds(const ValueWriter& to, uint64_t from_ns, uint64_t to_ns) {
+  if (from_ns == 0 || to_ns == 0) return to.absent();
+  to.number(to_ns > from_ns ? (to_ns - from_ns) / 1000000 : 0);
+}
+
 // The value of ENVIRONMENT(NAME), or of HOSTNAME.
 std::string fixed(std::string_view argument) {
   if (argument.empty()) {
@@ -166,18 +172,24 @@ Result<Format::Item> Format::compile_operator(std::string_view text, const MakeO
       {"PROTOCOL", Op::kProtocol},
       {"RESPONSE_CODE", Op::kResponseCode},
       {"RESPONSE_FLAGS", Op::kResponseFlags},
+      {"RESPONSE_FLAGS_LONG", Op::kResponseFlagsLong},
       {"RESPONSE_CODE_DETAILS", Op::kResponseCodeDetails},
       {"CONNECTION_TERMINATION_DETAILS", Op::kConnectionTerminationDetails},
       {"UPSTREAM_TRANSPORT_FAILURE_REASON", Op::kUpstreamTransportFailureReason},
       {"BYTES_RECEIVED", Op::kBytesReceived},
       {"BYTES_SENT", Op::kBytesSent},
       {"DURATION", Op::kDuration},
+      {"REQUEST_DURATION", Op::kRequestDuration},
+      {"RESPONSE_DURATION", Op::kResponseDuration},
+      {"RESPONSE_TX_DURATION", Op::kResponseTxDuration},
+      {"ACCESS_LOG_TYPE", Op::kLogType},
       {"UPSTREAM_HOST", Op::kUpstreamHost},
       {"UPSTREAM_REMOTE_ADDRESS", Op::kUpstreamHost},
       {"UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Op::kUpstreamHostWithoutPort},
       {"UPSTREAM_REMOTE_PORT", Op::kUpstreamHostPort},
       {"UPSTREAM_CLUSTER", Op::kUpstreamCluster},
-      {"UPSTREAM_CLUSTER_RAW", Op::kUpstreamCluster},
+      {"UPSTREAM_CLUSTER_RAW", Op::kUpstreamClusterRaw},
+      {"UPSTREAM_PROTOCOL", Op::kUpstreamProtocol},
       {"UPSTREAM_LOCAL_ADDRESS", Op::kUpstreamLocalAddress},
       {"UPSTREAM_REQUEST_ATTEMPT_COUNT", Op::kAttemptCount},
       {"DOWNSTREAM_LOCAL_ADDRESS", Op::kDownstreamLocalAddress},
@@ -189,6 +201,8 @@ Result<Format::Item> Format::compile_operator(std::string_view text, const MakeO
       {"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", Op::kDownstreamDirectRemoteAddressWithoutPort},
       {"DOWNSTREAM_DIRECT_REMOTE_ADDRESS", Op::kDownstreamDirectRemoteAddress},
       {"DOWNSTREAM_PEER_URI_SAN", Op::kPeerUriSan},
+      {"DOWNSTREAM_PEER_DNS_SAN", Op::kPeerDnsSan},
+      {"DOWNSTREAM_PEER_FINGERPRINT_256", Op::kPeerFingerprint},
       {"DOWNSTREAM_LOCAL_URI_SAN", Op::kLocalUriSan},
       {"DOWNSTREAM_PEER_SUBJECT", Op::kPeerSubject},
       {"DOWNSTREAM_TLS_VERSION", Op::kTlsVersion},
@@ -323,19 +337,29 @@ void Format::render_item(const Item& item, const Entry& entry, Style style, std:
     case Op::kResponseFlags:
       // ENVOY: none is "-" in every style.
       return info.flags == 0 ? to.plain("-") : to.plain(http::flags_text(info.flag_order));
+    case Op::kResponseFlagsLong:
+      return info.flags == 0 ? to.plain("-") : to.plain(http::flags_words(info.flag_order));
     case Op::kResponseCodeDetails: return to.details(info.details);
     case Op::kConnectionTerminationDetails: return to.text(info.termination_details);
     case Op::kUpstreamTransportFailureReason: return to.details(info.upstream_failure);
     case Op::kBytesReceived: return to.number(info.bytes_received);
     case Op::kBytesSent: return to.number(info.bytes_sent);
     case Op::kDuration: return to.number((info.end_ns - info.start_ns) / 1000000);
+    case Op::kRequestDuration: return milliseconds(to, info.start_ns, info.request_end_ns);
+    case Op::kResponseDuration: return milliseconds(to, info.start_ns, info.response_start_ns);
+    case Op::kResponseTxDuration: return milliseconds(to, info.response_start_ns, info.end_ns);
+    case Op::kLogType: return to.plain(entry.tcp ? "TcpConnectionEnd" : "DownstreamEnd");
     case Op::kUpstreamHost: return to.text(info.upstream_host);
     case Op::kUpstreamHostWithoutPort: return to.text(split_host(info.upstream_host).first);
     case Op::kUpstreamHostPort: {
       std::string_view port = split_host(info.upstream_host).second;
       return port.empty() ? to.absent() : void(out += port);
     }
-    case Op::kUpstreamCluster: return to.text(info.cluster_name);
+    // ENVOY: the first is the name in metrics.
+    case Op::kUpstreamCluster:
+      return to.text(info.cluster_stat_name.empty() ? info.cluster_name : info.cluster_stat_name);
+    case Op::kUpstreamClusterRaw: return to.text(info.cluster_name);
+    case Op::kUpstreamProtocol: return to.text(info.upstream_protocol);
     case Op::kUpstreamLocalAddress: return to.address(&info.upstream_local_address);
     case Op::kDownstreamLocalAddress: return to.address(info.local_address);
     case Op::kDownstreamLocalAddressWithoutPort: return to.text(ip_of(info.local_address));
@@ -349,6 +373,8 @@ void Format::render_item(const Item& item, const Entry& entry, Style style, std:
     case Op::kRouteName: return to.text(info.route_name);
     case Op::kAttemptCount: return to.number(info.attempts);
     case Op::kPeerUriSan: return to.list(info.tls ? &info.tls->peer_uri_sans : nullptr);
+    case Op::kPeerDnsSan: return to.list(info.tls ? &info.tls->peer_dns_sans : nullptr);
+    case Op::kPeerFingerprint: return to.text(info.tls ? std::string_view(info.tls->peer_sha256) : "");
     case Op::kLocalUriSan: return to.list(info.tls ? &info.tls->local_uri_sans : nullptr);
     case Op::kPeerSubject: return to.text(info.tls ? std::string_view(info.tls->peer_subject) : "");
     case Op::kTlsVersion: return to.text(info.tls ? std::string_view(info.tls->version) : "");

@@ -34,6 +34,8 @@ constexpr Flags flag_bit(Flag flag) { return Flags{1} << static_cast<unsigned>(f
 
 // "URX,UF", or "-" when there is none, in the order in which they were set (StreamInfo::flag_order).
 std::string flags_text(uint64_t order);
+// The same in words: "UpstreamRetryLimitExceeded,UpstreamConnectionFailure".
+std::string flags_words(uint64_t order);
 // The flag a short name stands for, kCount when unknown.
 Flag flag_from_text(std::string_view short_name);
 

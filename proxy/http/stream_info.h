@@ -15,7 +15,9 @@ namespace pinnace::http {
 
 struct StreamInfo {
   uint64_t start_wall_ns = 0, start_ns = 0, end_ns = 0;
+  uint64_t request_end_ns = 0;                  // all of the request was there; 0: not yet
   uint64_t upstream_sent_ns = 0;                // the last attempt's request head was sent
+  uint64_t response_start_ns = 0;               // its response head was there; 0: none came
   uint64_t bytes_received = 0, bytes_sent = 0;  // bodies only, as Envoy counts them
   uint16_t response_code = 0;
   Flags flags = 0;
@@ -35,7 +37,8 @@ struct StreamInfo {
 
   // Upstream.
   std::string_view upstream_host;  // address and port
-  std::string_view cluster_name;
+  std::string_view cluster_name, cluster_stat_name;  // the latter: alt_stat_name, once the cluster is known
+  std::string_view upstream_protocol;                // of the last attempt; empty for TCP
   uint32_t cluster_id = model::kNoId;  // once the cluster is chosen and known
   base::Address upstream_local_address;
   std::string_view route_name;

@@ -33,7 +33,12 @@ TIMES = {"zone": "%START_TIME(T%Y-%m-%dT%H:%M:%S%z)%", "ms": "%START_TIME(T%F %T
          "s": "%START_TIME(%s)%", "epoch ms": "at %START_TIME(%3s)%", "name": "%START_TIME(%a %b %e %y %%)%"}
 GRPC = {"name": "%GRPC_STATUS%", "camel": "%GRPC_STATUS(CAMEL_STRING)%", "snake": "%GRPC_STATUS(SNAKE_STRING)%", "number": "%GRPC_STATUS(NUMBER)%",
         "as number": "%GRPC_STATUS_NUMBER%", "trailer": "%TRAILER(GRPC-STATUS)%", "none": "%TRAILER(X-NONE?GRPC-STATUS):1%"}
+MORE = {"request": "%REQUEST_DURATION%", "response": "%RESPONSE_DURATION%", "tx": "%RESPONSE_TX_DURATION%", "type": "%ACCESS_LOG_TYPE%",
+        "flags": "%RESPONSE_FLAGS_LONG%", "up": "%UPSTREAM_PROTOCOL%", "cluster": "%UPSTREAM_CLUSTER%", "raw": "%UPSTREAM_CLUSTER_RAW%",
+        "dns": "%DOWNSTREAM_PEER_DNS_SAN%", "print": "%DOWNSTREAM_PEER_FINGERPRINT_256%", "trace": "%TRACE_ID%",
+        "dynamic": "%DYNAMIC_METADATA(istio.mixer:status)%", "text": "<%TRACE_ID%|%DYNAMIC_METADATA(a:b:c)%>"}
 FORMATS = {
+    "more": {"json_format": MORE}, "more, omitting": {"json_format": MORE, "omit_empty_values": True},
     "istio's": {"json_format": ISTIO_JSON}, "istio's, omitting": {"json_format": ISTIO_JSON, "omit_empty_values": True},
     "nested": {"json_format": NESTED}, "nested, omitting": {"json_format": NESTED, "omit_empty_values": True},
     "addresses": {"json_format": ADDRESSES},
@@ -56,7 +61,7 @@ REQUESTS = {
 }
 CHANGING = [(r"T\d{4}-\d\d-\d\d(T| )\d\d:\d\d:\d\d", r"TIME\1"), (r"\.(\d{3})(\d{3})?(\d{3})?\b", lambda m: f".{len(m[0])}"),
             (r"\b\d{10}(\d{3})?\b", lambda m: f"EPOCH {len(m[0])}"),
-            (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"), (r"\b127\.0\.0\.1:\d+", "ADDRESS"), (r'("(?:duration|lp)"):\d+', r"\1:N"),
+            (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"), (r"\b127\.0\.0\.1:\d+", "ADDRESS"), (r'("(?:duration|lp|request|response|tx)"):\d+', r"\1:N"),
             (r'"upstream_service_time":"\d+"', "SERVICE"), (r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID")]
 
 
@@ -65,7 +70,8 @@ def lines(lab, binary):
     files = {name: lab.directory / f"{binary == ENVOY}-{i}.log" for i, name in enumerate(FORMATS)}
     logs = [{"name": name, "typed_config": {"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                                             "path": str(files[name]), "log_format": log_format}} for name, log_format in FORMATS.items()]
-    proxy = lab.http(origin, hosts=c.virtual_hosts([c.route("/", origin.name)], domains=["h"]), binary=binary, log=False, access_log=logs)
+    cluster = c.cluster(origin.name, origin.port, alt_stat_name="stats;name")
+    proxy = lab.http(cluster, hosts=c.virtual_hosts([c.route("/", origin.name)], domains=["h"]), binary=binary, log=False, access_log=logs)
     out = {}
     for count, (request, text) in enumerate(REQUESTS.items(), 1):
         client = lab.client(proxy.port)

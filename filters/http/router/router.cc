@@ -79,6 +79,7 @@ bool Router::choose_cluster() {
   }
   cluster_id_ = chosen->cluster_id;
   cluster_config_ = cluster_->config_ref();
+  stream_.info().cluster_stat_name = cluster_config_->stat_name;  // the log is written before we go
   return true;
 }
 
@@ -196,6 +197,12 @@ http::Protocol Router::upstream_protocol(upstream::PoolProtocol protocol) const 
 }
 
 void Router::on_pool_ready(http::RequestSender& sender, const net::Connection& connection, bool reused) {
+  const net::TlsInfo* tls = connection.tls();
+  upstream::PoolProtocol spoken = pool_->key().protocol;
+  if (spoken == upstream::PoolProtocol::kAuto && tls && tls->alpn == "h2") spoken = upstream::PoolProtocol::kHttp2;
+  stream_.info().upstream_protocol = spoken == upstream::PoolProtocol::kTcp     ? std::string_view()
+                                     : spoken == upstream::PoolProtocol::kHttp2 ? "HTTP/2"
+                                                                                : "HTTP/1.1";
   pool_ = nullptr;
   sender_ = &sender;
   reused_ = reused;
@@ -203,7 +210,7 @@ void Router::on_pool_ready(http::RequestSender& sender, const net::Connection& c
   http::StreamInfo& info = stream_.info();
   info.upstream_local_address = connection.local_address();
   info.upstream_sent_ns = stream_.worker().loop.now_ns();
-  if (const net::TlsInfo* tls = connection.tls()) {  // the connection may be gone when metrics are made
+  if (tls) {  // the connection may be gone when metrics are made
     auto first = [&](const std::vector<std::string>& sans) {
       return sans.empty() ? std::string_view() : stream_.arena().copy(sans.front());
     };

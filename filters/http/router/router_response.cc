@@ -37,6 +37,7 @@ void Router::on_informational(http::ResponseHead& head) {
 void Router::on_response(http::ResponseHead& head, bool end_stream) {
   if (destroyed_) return;
   per_try_.cancel();
+  stream_.info().response_start_ns = stream_.worker().loop.now_ns();
   if (retry_ && retry_response(*retry_, head)) {
     if (may_retry()) {
       charge(head.status, true);

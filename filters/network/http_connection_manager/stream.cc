@@ -233,6 +233,7 @@ void Stream::on_bad_request(uint16_t status, std::string_view detail) {
   cells().add(settings().stats.cx_protocol_error);
   if (status == 431) cells().add(settings().stats.rq_too_large);
   request_ended_ = true;
+  info_.request_end_ns = worker().loop.now_ns();
   LocalReply reply{status, http::h1::reason_phrase(status), arena_.copy(detail)};
   if (status == 408) {
     reply.body = "request header timeout";
@@ -301,6 +302,7 @@ void Stream::on_timeout(std::string_view details, uint16_t status, Flag flag) {
 
 void Stream::request_done() {
   request_ended_ = true;
+  info_.request_end_ns = worker().loop.now_ns();
   request_timer_.cancel();
 }
 

@@ -73,6 +73,7 @@ void TcpSession::connect() {
   info_.cluster_name = chosen->name;
   cluster_id_ = chosen->cluster_id;
   cluster_ = cluster->config_ref();
+  info_.cluster_stat_name = cluster_->stat_name;
   const model::ClusterStats& stats = cluster_->stats;
   upstream::PickContext context;
   context.original_destination = &local_;
