@@ -12,6 +12,7 @@
 #include "proxy/base/resident.h"
 #include "proxy/regex.h"
 #include "xds_client/compile/common.h"
+#include "xds_client/bootstrap_fields.h"
 #include "xds_client/overload.h"
 #include "xds_client/upstream_transport.h"
 
@@ -45,7 +46,7 @@ Server::~Server() {
 }
 
 // A stat's name → whether it exists, and which part of it is a tag. stats_config.
-void Server::configure_stats(const xds::Bootstrap& bootstrap) {
+Result<bool> Server::configure_stats(const xds::Bootstrap& bootstrap) {
   std::vector<stats::TagExtractor> extractors;
   const auto& config = bootstrap.stats_config();
   for (const auto& tag : config.stats_tags()) {
@@ -75,11 +76,13 @@ void Server::configure_stats(const xds::Bootstrap& bootstrap) {
   stats::Inclusion included;
   const auto& matcher = config.stats_matcher();
   using Matcher = envoy::config::metrics::v3::StatsMatcher;
-  auto compile_list = [](const auto& list) {
+  std::string wrong;
+  auto compile_list = [&wrong](const auto& list) {
     std::vector<model::StringMatcher> patterns;
     for (const auto& pattern : list.patterns()) {
       auto compiled = compile::string_matcher(pattern);
       if (compiled) patterns.push_back(std::move(*compiled));
+      else wrong = compiled.error().message;
     }
     return patterns;
   };
@@ -102,13 +105,22 @@ void Server::configure_stats(const xds::Bootstrap& bootstrap) {
       break;
     default: break;
   }
+  if (!wrong.empty()) return error("stats_config.stats_matcher: " + wrong);
   store_.configure(std::move(extractors), std::move(included));
+  return true;
 }
 
 Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   bootstrap_ = bootstrap;
   bootstrap_.mutable_node()->set_user_agent_name("pinnace");
-  configure_stats(bootstrap);
+  auto fields = xds::json_log_fields(bootstrap);
+  if (!fields) return fields.error();
+  base::Log::set_json(std::move(*fields));
+  for (const auto& field : xds::left_out(bootstrap)) {
+    PN_LOG(kWarning, "config", "bootstrap: {}: not supported by pinnace, left out", field);
+  }
+  auto stats = configure_stats(bootstrap);
+  if (!stats) return stats.error();
   auto& node = *bootstrap_.mutable_node();
   if (!options_.service_node.empty()) node.set_id(options_.service_node);
   if (!options_.service_cluster.empty()) node.set_cluster(options_.service_cluster);

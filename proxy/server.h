@@ -49,7 +49,8 @@ class Server final : private admin::Host {
 
   void publish(std::shared_ptr<const model::Update> update);
   void initialized();
-  void configure_stats(const xds::Bootstrap& bootstrap);
+  // ERRORS: a pattern that cannot be understood.
+  Result<bool> configure_stats(const xds::Bootstrap& bootstrap);
   void wait_for_signals();
   void drain_and_stop();
   void poll_drained(std::chrono::steady_clock::time_point deadline);

@@ -9,6 +9,8 @@
 #include <array>
 #include <iterator>
 
+#include "proxy/base/log_pattern.h"
+
 namespace pinnace::base {
 namespace {
 
@@ -98,6 +100,9 @@ std::vector<std::pair<std::string_view, LogLevel>> Log::levels() {
 
 std::atomic<LogLevel> Log::threshold_{LogLevel::kInfo};
 std::atomic<uint64_t> Log::dropped_{0};
+std::vector<std::pair<std::string, std::string>> Log::json_;
+
+void Log::set_json(std::vector<std::pair<std::string, std::string>> fields) { json_ = std::move(fields); }
 
 std::optional<LogLevel> parse_log_level(std::string_view name) {
   if (name == "warn") name = "warning";
@@ -113,21 +118,32 @@ void Log::write(LogLevel level, std::string_view component, std::string_view tex
   if (const auto* own = level_of(component); own && level < own->load(std::memory_order_relaxed)) return;
   timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
-  tm utc{};
-  gmtime_r(&now.tv_sec, &utc);
-  char stamp[32];
-  strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
-  // One line is one event, whatever a peer put into the text.
-  std::string line =
-      fmt::format("{}.{:06}Z\t{}\tpinnace {}\t", stamp, now.tv_nsec / 1000, log_level_name(level), component);
-  for (char c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      line += c;
+  LogRecord record{now, log_level_name(level), component, text, syscall(SYS_gettid)};
+  std::string line;
+  if (json_.empty()) {
+    put_log_pattern(line, "%Y-%m-%dT%T.%fZ\t%l\tpinnace %n\t", record);
+    // One line is one event, whatever a peer put into the text.
+    for (char c : text) {
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+        line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      } else {
+        line += c;
+      }
     }
+    put_log_pattern(line, "\tthread=%t\n", record);
+  } else {
+    for (const auto& [name, pattern] : json_) {
+      std::string value;
+      put_log_pattern(value, pattern, record);
+      line += line.empty() ? "{\"" : ",\"";
+      put_json_text(line, name);
+      line += "\":\"";
+      // The text is escaped already where the pattern says so.
+      pattern.find("%j") == std::string::npos ? put_json_text(line, value) : void(line += value);
+      line += '"';
+    }
+    line += "}\n";
   }
-  line += fmt::format("\tthread={}\n", syscall(SYS_gettid));
   pollfd ready{STDERR_FILENO, POLLOUT, 0};
   if (poll(&ready, 1, 0) != 1 || ::write(STDERR_FILENO, line.data(), line.size()) < 0) {
     dropped_.fetch_add(1, std::memory_order_relaxed);

@@ -285,8 +285,8 @@ def test_a_failed_health_check_sends_connections_away_until_it_is_ok_again(lab, 
     eventually(lambda: lab.client(proxy.port).get("/").get("connection") == "close")
     assert old.get("/").get("connection") == "close"
     proxy.admin("/healthcheck/ok", "POST")
-    new = lab.client(proxy.port)
     eventually(lambda: lab.client(proxy.port).get("/").get("connection") is None)
+    new = lab.client(proxy.port)
     assert [new.get("/").get("connection") for _ in range(3)] == [None] * 3
 
 
@@ -309,3 +309,43 @@ def test_admin_drain_listeners_refuses_new_and_closes_old_politely(lab, proxy):
 def test_admin_quitquitquit_ends_it(proxy):
     assert proxy.admin("/quitquitquit", "POST").text == "OK\n"
     assert proxy.wait_exit() == 0
+
+
+def test_the_log_is_json_where_the_bootstrap_says_so(lab):
+    """Istio's logAsJson."""
+    fields = {"level": "%l", "time": "%Y-%m-%dT%T.%fZ", "scope": "envoy %n", "msg": "%j", "caller": "%g:%#", "thread": "%t"}
+    config = c.bootstrap([c.listener("l", free_port(), c.hcm([c.route("/", "o")], log=False))], [c.cluster("o", lab.origin().port)],
+                         application_log_config={"log_format": {"json_format": fields}}, stats_sinks=[{"name": "a \"sink\""}])
+    proxy = lab.proxy(config)
+    lines = [json.loads(line) for line in proxy.log().splitlines()]
+    assert lines and all(set(line) == set(fields) for line in lines)
+    told = [line for line in lines if "stats_sinks" in line["msg"]]
+    assert [(x["level"], x["scope"]) for x in told] == [("warning", "envoy config")]
+
+
+@pytest.mark.parametrize("fields, told", [
+    ({"stats_sinks": [{"name": "s"}]}, ["stats_sinks"]), ({"tracing": {"http": {"name": "t"}}}, ["tracing"]),
+    ({"stats_config": {"histogram_bucket_settings": [{"match": {"prefix": "x"}, "buckets": [1]}]}}, ["stats_config.histogram_bucket_settings"]),
+    ({"stats_config": {"stats_tags": [{"tag_name": "t", "fixed_value": "v"}]}}, ["stats_config.stats_tags[t].fixed_value"]),
+    ({"overload_manager": {"actions": [{"name": "a"}]}}, ["overload_manager.actions"]),
+    ({"cluster_manager": {"local_cluster_name": "x"}, "flags_path": "/f"}, ["cluster_manager", "flags_path"]),
+    ({"stats_flush_interval": "5s", "deferred_stat_options": {"enable_deferred_creation_stats": True}}, [])])
+def test_what_the_bootstrap_asks_in_vain_is_told_by_name(lab, fields, told):
+    proxy = lab.proxy(c.bootstrap([], [c.cluster("o", lab.origin().port)], **fields))
+    lines = [line for line in proxy.log().splitlines() if "left out" in line]
+    assert len(lines) == len(told), lines
+    assert all(any(f"bootstrap: {name}: not supported" in line for line in lines) for name in told), lines
+
+
+def test_a_stats_matcher_that_cannot_be_understood_is_refused(tmp_path):
+    path = tmp_path / "b.yaml"
+    path.write_text("stats_config: {stats_matcher: {inclusion_list: {patterns: [{safe_regex: {regex: '('}}]}}}")
+    done = subprocess.run([PINNACE, "-c", str(path), "--mode", "validate"], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and "stats_config.stats_matcher" in done.stderr
+
+
+def test_the_command_line_names_the_node(lab):
+    arguments = ["--service-node", "sidecar~1.2.3.4~a.b~b.svc", "--service-cluster", "a.b", "--service-zone", "z1"]
+    proxy = lab.proxy(c.bootstrap([], [c.cluster("o", lab.origin().port)], node={"id": "other", "cluster": "other"}), arguments=arguments)
+    node = proxy.admin_json("/server_info")["node"]
+    assert (node["id"], node["cluster"], node["locality"]["zone"]) == ("sidecar~1.2.3.4~a.b~b.svc", "a.b", "z1")
