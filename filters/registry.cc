@@ -10,6 +10,7 @@
 #include "envoy/extensions/filters/listener/original_src/v3/original_src.pb.h"
 #include "envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.pb.h"
 #include "envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.pb.h"
+#include "envoy/extensions/filters/network/mongo_proxy/v3/mongo_proxy.pb.h"
 #include "filters/http/alpn/compile.h"
 #include "filters/http/compressor/compile.h"
 #include "filters/http/grpc_stats/compile.h"
@@ -70,6 +71,15 @@ Result<NetworkFilter> as(const Any& any, Context& context) {
   return out;
 }
 
+// It watches and counts what passes, which we do not; nothing of it changes a byte.
+Result<NetworkFilter> inert_mongo(const Any& any, Context&) {
+  envoy::extensions::filters::network::mongo_proxy::v3::MongoProxy mongo;
+  if (!any.UnpackTo(&mongo)) return error("typed_config does not parse");
+  auto known = compile::only_fields(mongo, {"stat_prefix", "commands"});
+  if (!known) return known.error();
+  return NetworkFilter();
+}
+
 struct NetworkEntry {
   const char* type;
   Result<NetworkFilter> (*compile)(const Any&, Context&);
@@ -79,6 +89,7 @@ constexpr NetworkEntry kNetworkFilters[] = {
      as<hcm::compile, &NetworkFilter::terminal>},
     {"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", as<tcp_proxy::compile, &NetworkFilter::terminal>},
     {"envoy.tcp.metadataexchange.config.MetadataExchange", as<metadata_exchange::compile, &NetworkFilter::prologue>},
+    {"envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy", inert_mongo},
     {"stats.PluginConfig", as<istio_stats::compile_tcp, &NetworkFilter::observer>},
 };
 
@@ -186,6 +197,13 @@ Result<model::ListenerFilterConfig> compile_listener_filter(const envoy::config:
     auto known = compile::only_fields(config, {"allow_requests_without_proxy_protocol", "stat_prefix"});
     if (!known) return compile::in("proxy_protocol", known.error());
     out.header_optional = config.allow_requests_without_proxy_protocol();
+  }
+  if (entry->kind == model::ListenerFilterKind::kTlsInspector) {
+    // How much is peeked at once is ours to choose.
+    envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector config;
+    if (!proto.typed_config().UnpackTo(&config)) return error("tls_inspector: typed_config does not parse");
+    auto known = compile::only_fields(config, {"initial_read_buffer_size"});
+    if (!known) return compile::in("tls_inspector", known.error());
   }
   if (entry->kind == model::ListenerFilterKind::kOriginalSrc) {
     envoy::extensions::filters::listener::original_src::v3::OriginalSrc config;

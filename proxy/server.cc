@@ -11,8 +11,8 @@
 #include "proxy/base/log.h"
 #include "proxy/base/resident.h"
 #include "proxy/regex.h"
-#include "xds_client/compile/common.h"
 #include "xds_client/bootstrap_fields.h"
+#include "xds_client/compile/common.h"
 #include "xds_client/overload.h"
 #include "xds_client/upstream_transport.h"
 

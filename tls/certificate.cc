@@ -4,10 +4,12 @@
 #include <openssl/bn.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/ocsp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 #include <cstring>
+#include <limits>
 
 namespace pinnace::tls {
 namespace {
@@ -145,6 +147,25 @@ std::string url_encoded_pem(X509* certificate) {
     }
   }
   return out;
+}
+
+Result<int64_t> staple_valid_until(const std::string& der) {
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  std::unique_ptr<OCSP_RESPONSE, decltype(&OCSP_RESPONSE_free)> response(
+      d2i_OCSP_RESPONSE(nullptr, &at, static_cast<long>(der.size())), &OCSP_RESPONSE_free);
+  if (!response || OCSP_response_status(response.get()) != OCSP_RESPONSE_STATUS_SUCCESSFUL) {
+    ERR_clear_error();
+    return error("ocsp_staple: not a successful OCSP response");
+  }
+  std::unique_ptr<OCSP_BASICRESP, decltype(&OCSP_BASICRESP_free)> basic(OCSP_response_get1_basic(response.get()),
+                                                                        &OCSP_BASICRESP_free);
+  if (!basic || OCSP_resp_count(basic.get()) == 0) return error("ocsp_staple: it says nothing of any certificate");
+  ASN1_GENERALIZEDTIME* next = nullptr;
+  OCSP_single_get0_status(OCSP_resp_get0(basic.get(), 0), nullptr, nullptr, nullptr, &next);
+  if (!next) return std::numeric_limits<int64_t>::max();
+  tm utc{};
+  if (ASN1_TIME_to_tm(next, &utc) != 1) return error("ocsp_staple: a bad nextUpdate");
+  return static_cast<int64_t>(timegm(&utc));
 }
 
 std::string openssl_errors() {

@@ -29,6 +29,9 @@ std::string subject_of(X509* certificate);  // RFC 2253
 std::string sha256_of(X509* certificate);   // lower-case hex
 std::string url_encoded_pem(X509* certificate);
 std::string spki_sha256_base64(X509* certificate);
+// When an OCSP response (RFC 6960, DER) stops being current, in seconds since the epoch; without a nextUpdate never.
+// ERRORS: it is none, or says that something failed.
+Result<int64_t> staple_valid_until(const std::string& der);
 // The text of OpenSSL's error queue, which it empties.
 std::string openssl_errors();
 

@@ -77,6 +77,17 @@ Result<bool> use_certificate(SSL_CTX* ctx, const model::CertificatePem& pem, boo
   return true;
 }
 
+// RFC 6066 8. ENVOY (LENIENT_STAPLING): a response that is no longer current is not sent.
+int staple(SSL* ssl, void*) {
+  const auto& context = *static_cast<const Context*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  const std::string* der = context.staple_of(SSL_get_certificate(ssl), time(nullptr));
+  if (!der) return SSL_TLSEXT_ERR_NOACK;
+  void* copy = OPENSSL_memdup(der->data(), der->size());
+  if (!copy) return SSL_TLSEXT_ERR_NOACK;
+  SSL_set_tlsext_status_ocsp_resp(ssl, copy, static_cast<long>(der->size()));
+  return SSL_TLSEXT_ERR_OK;
+}
+
 // Names of BoringSSL, which istiod takes for granted, that this OpenSSL may lack: they are left out where others
 // remain, and the peer chooses among those, as it would if it lacked them itself.
 std::string known_curves(SSL_CTX* ctx, const std::string& list) {
@@ -140,6 +151,12 @@ Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec
   for (size_t i = 0; i < secrets.certificates.size(); i++) {
     auto used = use_certificate(ctx, secrets.certificates[i], i == 0, context->chain_facts_, context->local_uri_sans_);
     if (!used) return used.error();
+    const std::string& der = secrets.certificates[i].ocsp_staple;
+    if (der.empty() || !spec.server) continue;
+    auto until = staple_valid_until(der);
+    if (!until) return until.error();
+    context->staples_.push_back({sha256_of(SSL_CTX_get0_certificate(ctx)), der, *until});
+    SSL_CTX_set_tlsext_status_cb(ctx, staple);
   }
 
   bool verify = secrets.has_validation && !secrets.validation.trusted_ca.empty();
@@ -187,6 +204,7 @@ Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec
     auto id = "pinnace" + std::to_string(context->generation_);
     SSL_CTX_set_session_id_context(ctx, reinterpret_cast<const unsigned char*>(id.data()),
                                    static_cast<unsigned>(id.size()));
+    if (spec.session_timeout_s > 0) SSL_CTX_set_timeout(ctx, static_cast<long>(spec.session_timeout_s));
     SSL_CTX_set_num_tickets(ctx, spec.session_tickets ? 1 : 0);
     if (!spec.session_tickets) SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
   } else {
@@ -200,6 +218,14 @@ Result<std::shared_ptr<const Context>> Context::make(const model::TlsContextSpec
 }
 
 Context::~Context() { SSL_CTX_free(native_); }
+
+const std::string* Context::staple_of(X509* certificate, int64_t now_s) const {
+  std::string hash = certificate ? sha256_of(certificate) : "";
+  for (const auto& one : staples_) {
+    if (one.certificate == hash && now_s < one.valid_until) return &one.der;
+  }
+  return nullptr;
+}
 
 ContextTable::~ContextTable() {
   for (auto& [key, list] : sessions_) {

@@ -53,6 +53,8 @@ class Context {
   const std::vector<std::string>& local_uri_sans() const { return local_uri_sans_; }
   // Differs between any two contexts of the process; part of the key under which sessions are kept.
   uint64_t generation() const { return generation_; }
+  // The OCSP response to send with that certificate; nullptr: none that is current.
+  const std::string* staple_of(X509* certificate, int64_t now_s) const;
 
  private:
   Context() = default;
@@ -61,6 +63,11 @@ class Context {
   model::TlsContextSpec spec_;
   std::vector<CertificateFacts> chain_facts_, ca_facts_;
   std::vector<std::string> local_uri_sans_;
+  struct Staple {
+    std::string certificate, der;  // the former's sha256_of()
+    int64_t valid_until = 0;
+  };
+  std::vector<Staple> staples_;
   uint64_t generation_ = 0;
 };
 

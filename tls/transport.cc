@@ -274,7 +274,10 @@ void Transport::finish() {
   if (!server_) return;
   info_.peer_subject = subject_of(peer);
   info_.peer_sha256 = sha256_of(peer);
-  if (wants_peer_pem_) info_.peer_certificate = url_encoded_pem(peer);
+  if (!wants_peer_pem_) return;
+  info_.peer_certificate = info_.peer_chain = url_encoded_pem(peer);
+  STACK_OF(X509)* rest = SSL_get_peer_cert_chain(ssl_);  // a server's has not the peer's own; a resumed session's none
+  for (int i = 0; i < sk_X509_num(rest); i++) info_.peer_chain += url_encoded_pem(sk_X509_value(rest, i));
 }
 
 namespace {

@@ -153,6 +153,8 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   if (!where) return in("address", where.error());
   config->addresses.push_back(*where);
   for (const auto& additional : proto.additional_addresses()) {
+    auto known_address = only_fields(additional, {"address"});
+    if (!known_address) return in("additional_addresses", known_address.error());
     auto more = address(additional.address());
     if (!more) return in("additional_addresses", more.error());
     config->addresses.push_back(*more);
@@ -175,6 +177,7 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   if (proto.address().has_pipe()) config->pipe_mode = proto.address().pipe().mode();
   config->direction = static_cast<model::TrafficDirection>(proto.traffic_direction());
   if (proto.has_listener_filters_timeout()) config->filters_timeout_ms = milliseconds(proto.listener_filters_timeout());
+  config->drains_when_unhealthy = proto.drain_type() == pb::Listener::DEFAULT;
   config->continue_on_timeout = proto.continue_on_listener_filters_timeout();
   config->istio_config = istio_config(proto.metadata());
   for (const auto& filter : proto.listener_filters()) {

@@ -118,8 +118,8 @@ bool Secrets::resolve(const model::TlsContextSpec& spec, tls::ResolvedSecrets& o
       return false;
     }
     const auto& certificate = found->second.secret.tls_certificate();
-    out.certificates.push_back(
-        {text(certificate.certificate_chain()), text(certificate.private_key()), text(certificate.password())});
+    out.certificates.push_back({text(certificate.certificate_chain()), text(certificate.private_key()),
+                                text(certificate.password()), text(certificate.ocsp_staple())});
   }
   if (spec.validation) {
     out.validation = *spec.validation;

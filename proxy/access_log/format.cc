@@ -337,8 +337,7 @@ void Format::render_item(const Item& item, const Entry& entry, Style style, std:
     case Op::kResponseFlags:
       // ENVOY: none is "-" in every style.
       return info.flags == 0 ? to.plain("-") : to.plain(http::flags_text(info.flag_order));
-    case Op::kResponseFlagsLong:
-      return info.flags == 0 ? to.plain("-") : to.plain(http::flags_words(info.flag_order));
+    case Op::kResponseFlagsLong: return info.flags == 0 ? to.plain("-") : to.plain(http::flags_words(info.flag_order));
     case Op::kResponseCodeDetails: return to.details(info.details);
     case Op::kConnectionTerminationDetails: return to.text(info.termination_details);
     case Op::kUpstreamTransportFailureReason: return to.details(info.upstream_failure);

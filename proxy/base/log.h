@@ -28,8 +28,8 @@ class Log {
   // All of them, by name.
   static std::vector<std::pair<std::string_view, LogLevel>> levels();
   static void write(LogLevel level, std::string_view component, std::string_view text);
-  // From now on a line is a JSON object of these (name, pattern), see log_pattern.h. application_log_config.json_format.
-  // REQUIRES: before other threads log.
+  // From now on a line is a JSON object of these (name, pattern), see log_pattern.h.
+  // application_log_config.json_format. REQUIRES: before other threads log.
   static void set_json(std::vector<std::pair<std::string, std::string>> fields);
   static uint64_t dropped() { return dropped_.load(std::memory_order_relaxed); }
 

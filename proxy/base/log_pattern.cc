@@ -58,9 +58,7 @@ void put_log_pattern(std::string& out, std::string_view pattern, const LogRecord
       case 'g': out += "pinnace"; break;
       case '#': out += '0'; break;
       case '%': out += '%'; break;
-      default:
-        out += '%';
-        out += pattern[i];
+      default: out += '%'; out += pattern[i];
     }
   }
 }

@@ -10,26 +10,25 @@ constexpr std::array<std::string_view, static_cast<size_t>(Flag::kCount)> kNames
     "UH", "UF", "UO", "NR",  "URX", "NC",    "DC", "UR", "UC",  "LR",
     "UT", "DT", "SI", "DPE", "UPE", "UMSDR", "OM", "DR", "NFCF"};
 
-constexpr std::array<std::string_view, static_cast<size_t>(Flag::kCount)> kWords = {
-    "NoHealthyUpstream",
-    "UpstreamConnectionFailure",
-    "UpstreamOverflow",
-    "NoRouteFound",
-    "UpstreamRetryLimitExceeded",
-    "NoClusterFound",
-    "DownstreamConnectionTermination",
-    "UpstreamRemoteReset",
-    "UpstreamConnectionTermination",
-    "LocalReset",
-    "UpstreamRequestTimeout",
-    "DurationTimeout",
-    "StreamIdleTimeout",
-    "DownstreamProtocolError",
-    "UpstreamProtocolError",
-    "UpstreamMaxStreamDurationReached",
-    "OverloadManagerTerminated",
-    "DownstreamRemoteReset",
-    "NoFilterConfigFound"};
+constexpr std::array<std::string_view, static_cast<size_t>(Flag::kCount)> kWords = {"NoHealthyUpstream",
+                                                                                    "UpstreamConnectionFailure",
+                                                                                    "UpstreamOverflow",
+                                                                                    "NoRouteFound",
+                                                                                    "UpstreamRetryLimitExceeded",
+                                                                                    "NoClusterFound",
+                                                                                    "DownstreamConnectionTermination",
+                                                                                    "UpstreamRemoteReset",
+                                                                                    "UpstreamConnectionTermination",
+                                                                                    "LocalReset",
+                                                                                    "UpstreamRequestTimeout",
+                                                                                    "DurationTimeout",
+                                                                                    "StreamIdleTimeout",
+                                                                                    "DownstreamProtocolError",
+                                                                                    "UpstreamProtocolError",
+                                                                                    "UpstreamMaxStreamDurationReached",
+                                                                                    "OverloadManagerTerminated",
+                                                                                    "DownstreamRemoteReset",
+                                                                                    "NoFilterConfigFound"};
 
 std::string listed(uint64_t order, const std::array<std::string_view, static_cast<size_t>(Flag::kCount)>& names) {
   if (order == 0) return "-";

@@ -36,10 +36,10 @@ struct StreamInfo {
   std::string_view requested_server_name;  // SNI as the inspector saw it
 
   // Upstream.
-  std::string_view upstream_host;  // address and port
+  std::string_view upstream_host;                    // address and port
   std::string_view cluster_name, cluster_stat_name;  // the latter: alt_stat_name, once the cluster is known
   std::string_view upstream_protocol;                // of the last attempt; empty for TCP
-  uint32_t cluster_id = model::kNoId;  // once the cluster is chosen and known
+  uint32_t cluster_id = model::kNoId;                // once the cluster is chosen and known
   base::Address upstream_local_address;
   std::string_view route_name;
   std::string_view upstream_workload;                                  // its endpoint's metadata.istio.workload

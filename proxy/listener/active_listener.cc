@@ -277,7 +277,8 @@ void ActiveListener::start_session(PendingConnection& pending, int fd, const rou
   filter::Session& started = *session.release();
   sessions_.push_back(started);
   started.start();
-  if (set_.drains(*config_) || set_.unhealthy()) started.drain(false);
+  bool unhealthy = set_.unhealthy() && config_->drains_when_unhealthy;
+  if (set_.drains(*config_) || unhealthy) started.drain(false);
 }
 
 void ActiveListener::session_ended(filter::Session& session) {

@@ -50,7 +50,9 @@ void ListenerSet::drain(bool inbound_only, bool stop_accepting, bool close_idle)
 void ListenerSet::set_unhealthy(bool on) {
   unhealthy_ = on;
   if (!on) return;
-  for (auto& [name, listener] : listeners_) listener->drain_sessions(false);
+  for (auto& [name, listener] : listeners_) {
+    if (listener->config().drains_when_unhealthy) listener->drain_sessions(false);
+  }
 }
 
 void ListenerSet::close_all() {

@@ -112,6 +112,7 @@ struct ListenerConfig {
   std::vector<ListenerFilterConfig> filters;
   uint64_t filters_timeout_ms = 15000;  // 0: none
   bool continue_on_timeout = false;
+  bool drains_when_unhealthy = true;  // drain_type DEFAULT
   std::vector<std::shared_ptr<const FilterChain>> chains;
   std::shared_ptr<const FilterChain> default_chain;
   std::shared_ptr<const route::ChainIndex> index;

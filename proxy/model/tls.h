@@ -31,6 +31,7 @@ struct SecretRef {
 
 struct CertificatePem {
   std::string chain, key, password;
+  std::string ocsp_staple;  // DER; empty: none
   friend bool operator==(const CertificatePem&, const CertificatePem&) = default;
 };
 
@@ -51,6 +52,7 @@ struct TlsContextSpec {
   bool require_client_certificate = false;
   bool accept_untrusted = false;  // trust_chain_verification ACCEPT_UNTRUSTED
   bool session_tickets = true;
+  uint64_t session_timeout_s = 0;  // 0: OpenSSL's
   std::vector<std::string> server_alpn;
   std::vector<std::string> verify_certificate_hash;  // lower-case hex SHA-256
   std::vector<std::string> verify_certificate_spki;  // base64 SHA-256

@@ -24,6 +24,7 @@ struct TlsInfo {
   std::string peer_subject;      // RFC 2253
   std::string peer_sha256;       // of the certificate, lower-case hex
   std::string peer_certificate;  // PEM, URL-encoded; only filled when asked for by XFCC
+  std::string peer_chain;        // the same of all that the peer sent, its own first
   std::string peer_serial;
   std::vector<std::string> local_uri_sans;
   bool peer_certificate_presented = false;

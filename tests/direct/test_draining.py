@@ -146,3 +146,17 @@ def test_a_listener_that_comes_after_a_drain_is_not_opened(lab, query, open_afte
     assert ads.wait("listener") is None
     time.sleep(0.3)
     assert tuple(accepts(lab, port) for port in ports) == open_after
+
+
+def test_a_listener_that_drains_only_when_it_changes_does_not_heed_the_health_check(lab):
+    """Listener.drain_type MODIFY_ONLY."""
+    ports = [free_port(), free_port()]
+    made = [c.listener(f"l{i}", port, c.hcm([c.route("/", "o")], log=False), **fields)
+            for i, (port, fields) in enumerate(zip(ports, ({}, {"drain_type": "MODIFY_ONLY"})))]
+    proxy = lab.proxy(c.bootstrap(made, [c.cluster("o", lab.origin().port)]))
+    old = [lab.client(port) for port in ports]
+    assert [client.get("/").get("connection") for client in old] == [None, None]
+    proxy.admin("/healthcheck/fail", "POST")
+    eventually(lambda: lab.client(ports[0]).get("/").get("connection") == "close")
+    assert [client.get("/").get("connection") for client in old] == ["close", None]
+    assert lab.client(ports[1]).get("/").get("connection") is None

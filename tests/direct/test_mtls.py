@@ -1,5 +1,6 @@
 """TLS on both sides: who is let in, who is refused, what the peer learns, and how secrets come and change."""
 import ssl
+import urllib.parse
 
 import pytest
 from support import config as c
@@ -80,6 +81,23 @@ def test_the_origin_learns_the_client_by_xfcc(lab, mode, incoming, want):
     assert lab.client(proxy.port, tls=pki.client_context(cert)).get("/", headers=headers).status == 200
     own = (f'By={pki.DOMAIN}server;Hash={cert.fingerprint()};Subject="CN=client,O=test";URI={pki.DOMAIN}client;DNS=c.example.com')
     assert origin.requests[0].get("x-forwarded-client-cert") == (want and want.format(own=own))
+
+
+def test_the_origin_is_told_the_whole_chain_where_that_is_asked_for(lab):
+    ca, origin = lab.ca(), lab.origin()
+    cert = ca.issue("client")
+    proxy = tls_http(lab, ca.issue("server"), ca, origin, forward_client_cert_details="SANITIZE_SET",
+                     set_current_client_cert_details={"chain": True, "cert": True})
+    both = lab.directory / "chain.pem"
+    both.write_text(cert.chain + ca.pem)
+    context = pki.client_context()
+    context.load_cert_chain(both, cert.key_path)
+    assert lab.client(proxy.port, tls=context).get("/").status == 200
+    fields = dict(part.split("=", 1) for part in origin.requests[0].get("x-forwarded-client-cert").split(";"))
+    pems = [urllib.parse.unquote(fields[name].strip('"')) for name in ("Cert", "Chain")]
+    bare = [ssl.PEM_cert_to_DER_cert(x[x.index("-----BEGIN"):]) for x in (cert.chain, ca.pem)]
+    assert ssl.PEM_cert_to_DER_cert(pems[0]) == bare[0]
+    assert [ssl.PEM_cert_to_DER_cert(x + "-----END CERTIFICATE-----\n") for x in pems[1].split("-----END CERTIFICATE-----\n")[:-1]] == bare
 
 
 @pytest.mark.parametrize("mode", ["SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET"])

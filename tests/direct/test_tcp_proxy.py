@@ -1,11 +1,14 @@
 """tcp_proxy: bytes both ways, both halves of a close, limits and failures (flags.md section 6)."""
+import json
 import socket
+import subprocess
 import threading
 
 import pytest
 from support import config as c
 from support import pki
-from support.wait import eventually
+from support.proxy import PINNACE
+from support.wait import eventually, free_port
 
 MIB = 1 << 20
 
@@ -237,3 +240,27 @@ def test_many_connections_leave_nothing_behind(lab):
         (client.reset if i % 2 else client.close)()
     origin.wait_connections(lambda n: n == 0)
     eventually(lambda: proxy.sockets() <= before + 1)
+
+
+MONGO = "type.googleapis.com/envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy"
+
+
+def behind(config):
+    return c.chain({"name": "envoy.filters.network.mongo_proxy", "typed_config": {"@type": MONGO, **config}}, c.tcp_proxy("o"))
+
+
+def test_a_mongo_filter_lets_all_bytes_pass(lab):
+    """istiod puts it before the TCP proxy of ports named mongo, unless told otherwise."""
+    origin, port = lab.origin(raw=echo), free_port()
+    lab.proxy(c.bootstrap([c.listener("l", port, behind({"stat_prefix": "outbound|27017||m.a.svc"}))], [c.cluster("o", origin.port)]))
+    client = lab.client(port).send(b"\x00\xffnot mongo at all")
+    assert client.reader.exactly(17) == b"\x00\xffnot mongo at all"
+
+
+@pytest.mark.parametrize("config, words", [({"delay": {"fixed_delay": "1s", "percentage": {"numerator": 100}}}, "delay"),
+                                           ({"access_log": "/tmp/x"}, "access_log"), ({"emit_dynamic_metadata": True}, "emit_dynamic_metadata")])
+def test_a_mongo_filter_that_would_do_more_is_refused(lab, config, words):
+    path = lab.directory / "b.json"
+    path.write_text(json.dumps(c.bootstrap([c.listener("l", 1, behind({"stat_prefix": "m", **config}))], [c.cluster("o", 1)])).replace("@ACCESS_LOG@", "/dev/null"))
+    done = subprocess.run([PINNACE, "-c", str(path), "--mode", "validate"], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1 and words in done.stderr, done.stderr

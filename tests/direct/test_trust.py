@@ -1,6 +1,8 @@
 """Whom a TLS context trusts beyond its root: revocation lists, names, pinned parameters, and what is refused because it
 would check nothing."""
+import base64
 import ssl
+import subprocess
 
 import pytest
 from support import config as c
@@ -183,3 +185,55 @@ def test_a_session_with_one_name_does_not_vouch_for_another(lab):
     for _ in range(3):
         assert lab.client(proxy.port).get("/", host="bad.test").status == 503
     assert len(origin.requests) == 3
+
+
+def stapled(port, name="x"):
+    """What openssl says of the OCSP response that came with the handshake."""
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-status", "-servername", name], input="",
+                          capture_output=True, text=True, timeout=10)
+    return done.stdout
+
+
+@pytest.mark.parametrize("from_ads", [True, False])
+def test_a_staple_goes_with_the_handshake_of_its_certificate(lab, from_ads):
+    """istiod: tls.ocsp-staple of a gateway's credential."""
+    ca = lab.ca()
+    cert = ca.issue("server")
+    staple = {"inline_bytes": base64.b64encode(ca.ocsp(cert)).decode()}
+    if from_ads:
+        secret = secret_cert("kubernetes://c", cert)
+        secret["tls_certificate"]["ocsp_staple"] = staple
+        ads, port, proxy = by_ads(lab, c.downstream_tls(sds="kubernetes://c", require=False), [secret])
+        proxy.wait_ready()
+    else:
+        tls = c.downstream_tls(require=False, cert=cert)
+        tls["common_tls_context"]["tls_certificates"][0]["ocsp_staple"] = staple
+        port = lab.http(lab.origin(), chain={"tls": tls}).port
+    assert "Cert Status: good" in stapled(port)
+    assert lab.client(port, tls=pki.client_context()).get("/").status == 200  # who does not ask is not told
+    if from_ads:
+        ads.set("secret", secret_cert("kubernetes://c", cert))
+        eventually(lambda: "no response sent" in stapled(port))
+
+
+def test_a_staple_that_is_none_is_refused(lab):
+    ca = lab.ca()
+    cert = ca.issue("server")
+    secret = secret_cert("kubernetes://c", cert)
+    ads, port, proxy = by_ads(lab, c.downstream_tls(sds="kubernetes://c", require=False), [secret])
+    proxy.wait_ready()
+    secret["tls_certificate"]["ocsp_staple"] = {"inline_string": "nonsense"}
+    ads.set("secret", secret)
+    nack = ads.wait("secret")
+    assert nack and "ocsp_staple" in nack
+    assert "no response sent" in stapled(port)
+
+
+@pytest.mark.parametrize("secret, words", [
+    ({"tls_certificate": {"private_key_provider": {"provider_name": "cryptomb"}}}, "private_key_provider"),
+    ({"validation_context": {"verify_certificate_hash": ["00" * 32]}}, "verify_certificate_hash"), ({"generic_secret": {}}, "generic_secret")])
+def test_a_secret_with_more_than_is_done_is_refused_by_name(lab, secret, words):
+    ads, port, proxy = by_ads(lab, c.downstream_tls(sds="kubernetes://c", require=False), [{"name": "kubernetes://c", **secret}])
+    nack = ads.wait("secret")
+    assert nack and words in nack and "kubernetes://c" in nack
+    proxy.check_alive()

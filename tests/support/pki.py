@@ -72,6 +72,17 @@ class Ca:
             openssl("ca", "-batch", "-config", config, "-revoke", cert.chain_path)
         return openssl("ca", "-batch", "-config", config, "-gencrl", "-crldays", "5")
 
+    def ocsp(self, cert, minutes=60):
+        """An OCSP response that calls the certificate good for so long, DER."""
+        self.count += 1
+        work = self.directory / f"{self.name}-ocsp-{self.count}"
+        self._openssl_ca(work)
+        (work / "index.txt").write_text(f"V\t400101000000Z\t\t{cert.serial().upper()}\tunknown\t/CN=x\n")
+        openssl("ocsp", "-issuer", self.cert_path, "-cert", cert.chain_path, "-reqout", work / "request.der", "-no_nonce")
+        openssl("ocsp", "-index", work / "index.txt", "-rsigner", self.cert_path, "-rkey", self.key_path, "-CA", self.cert_path,
+                "-reqin", work / "request.der", "-respout", work / "response.der", "-nmin", minutes)
+        return (work / "response.der").read_bytes()
+
     def _sign_expired(self, request, cert, extensions):
         config = self._openssl_ca(self.directory / f"expired-{self.count}")
         openssl("ca", "-batch", "-config", config, "-in", request, "-out", cert, "-notext", "-extfile", extensions,

@@ -1,5 +1,7 @@
 #include "xds_client/compile/tls.h"
 
+#include <algorithm>
+
 #include "envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.pb.h"
 #include "envoy/extensions/transport_sockets/tls/v3/tls.pb.h"
 #include "xds_client/compile/common.h"
@@ -104,13 +106,18 @@ Result<bool> common(const tls::CommonTlsContext& proto, model::TlsContextSpec& s
   spec.curves = join(params.ecdh_curves());
   spec.signature_algorithms = join(params.signature_algorithms());
   for (const auto& certificate : proto.tls_certificates()) {
-    auto known_certificate = only_fields(certificate, {"certificate_chain", "private_key", "password"});
+    auto known_certificate = only_fields(certificate, {"certificate_chain", "private_key", "password", "ocsp_staple"});
     if (!known_certificate) return in("tls_certificates", known_certificate.error());
     auto chain = data_source(certificate.certificate_chain());
     if (!chain) return in("tls_certificates.certificate_chain", chain.error());
     auto key = data_source(certificate.private_key());
     if (!key) return in("tls_certificates.private_key", key.error());
-    model::CertificatePem pem{std::move(*chain), std::move(*key), {}};
+    model::CertificatePem pem{std::move(*chain), std::move(*key), {}, {}};
+    if (certificate.has_ocsp_staple()) {
+      auto staple = data_source(certificate.ocsp_staple());
+      if (!staple) return in("tls_certificates.ocsp_staple", staple.error());
+      pem.ocsp_staple = std::move(*staple);
+    }
     if (certificate.has_password()) {
       auto password = data_source(certificate.password());
       if (!password) return in("tls_certificates.password", password.error());
@@ -172,6 +179,11 @@ Result<std::optional<model::DownstreamTls>> downstream_transport(const core::Tra
   if (!done) return in("transport_socket.common_tls_context", done.error());
   spec.require_client_certificate = downstream.require_client_certificate().value();
   spec.session_tickets = !downstream.disable_stateless_session_resumption();
+  if (downstream.has_session_timeout()) {
+    uint64_t ms = milliseconds(downstream.session_timeout());
+    if (ms > uint64_t{1000} * 3600 * 24 * 49) return error("transport_socket.session_timeout: more than 49 days");
+    spec.session_timeout_s = std::max<uint64_t>(1, ms / 1000);
+  }
   if (spec.certificates.empty() && spec.certificate_secrets.empty()) {
     return error("transport_socket.common_tls_context: a server needs a certificate");
   }

@@ -159,6 +159,7 @@ void client_certificate(const Hcm& proto, Settings& out) {
   const auto& details = proto.set_current_client_cert_details();
   out.cert_subject = details.subject().value();
   out.cert_pem = details.cert();
+  out.cert_chain = details.chain();
   out.cert_dns = details.dns();
   out.cert_uri = details.uri();
 }

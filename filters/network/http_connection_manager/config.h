@@ -104,7 +104,7 @@ class HcmConfig final : public filter::NetworkFilterConfig {
   void extension_places(std::vector<model::ExtensionPlace>& out) const override {
     out.insert(out.end(), settings_.places.begin(), settings_.places.end());
   }
-  bool wants_peer_certificate() const override { return settings_.cert_pem; }
+  bool wants_peer_certificate() const override { return settings_.cert_pem || settings_.cert_chain; }
   const Settings& settings() const { return settings_; }
   const net::ByteStats& bytes() const { return bytes_; }
 

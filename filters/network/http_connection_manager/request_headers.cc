@@ -126,6 +126,7 @@ std::string client_cert_element(const Settings& settings, const net::TlsInfo& tl
   for (const auto& san : tls.local_uri_sans) field("By=" + san);
   field("Hash=" + tls.peer_sha256);
   if (settings.cert_pem && !tls.peer_certificate.empty()) field("Cert=\"" + tls.peer_certificate + "\"");
+  if (settings.cert_chain && !tls.peer_chain.empty()) field("Chain=\"" + tls.peer_chain + "\"");
   if (settings.cert_subject) {
     std::string subject;
     for (char c : tls.peer_subject) {
