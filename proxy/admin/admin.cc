@@ -2,6 +2,7 @@
 
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
@@ -134,10 +135,14 @@ class Admin::HttpServer : public std::enable_shared_from_this<Admin::HttpServer>
   using Socket = asio::generic::stream_protocol::socket;
 
   HttpServer(asio::io_context& control, Admin& admin, int fd, int family)
-      : control_(control), admin_(admin), acceptor_(control, asio::generic::stream_protocol(family, 0), fd) {}
+      : control_(control),
+        admin_(admin),
+        acceptor_(control, asio::generic::stream_protocol(family, 0), fd),
+        pause_(control) {}
   void accept() {
     acceptor_.async_accept([self = shared_from_this()](boost::system::error_code failed, Socket socket) {
       if (failed == asio::error::operation_aborted) return;
+      if (failed && failed != asio::error::connection_aborted) return self->pause(failed);
       if (!failed && self->open_ < kMaxConnections) std::make_shared<Connection>(self, std::move(socket))->read();
       self->accept();
     });
@@ -145,10 +150,20 @@ class Admin::HttpServer : public std::enable_shared_from_this<Admin::HttpServer>
   void close() {
     boost::system::error_code ignored;
     acceptor_.close(ignored);
+    pause_.cancel();
   }
 
  private:
   static constexpr size_t kMaxConnections = 128;
+
+  // EMFILE and the like: leave the socket alone for a while instead of spinning on it.
+  void pause(const boost::system::error_code& why) {
+    PN_LOG(kError, "admin", "cannot accept: {} (raise ulimit -n); trying again in 100 ms", why.message());
+    pause_.expires_after(std::chrono::milliseconds(100));
+    pause_.async_wait([self = shared_from_this()](boost::system::error_code failed) {
+      if (!failed && self->acceptor_.is_open()) self->accept();
+    });
+  }
 
   struct Connection : std::enable_shared_from_this<Connection> {
     Connection(std::shared_ptr<HttpServer> s, Socket socket) : server(std::move(s)), stream(std::move(socket)) {
@@ -204,6 +219,7 @@ class Admin::HttpServer : public std::enable_shared_from_this<Admin::HttpServer>
   asio::io_context& control_;
   Admin& admin_;
   Acceptor acceptor_;
+  asio::steady_timer pause_;
   size_t open_ = 0;
 };
 

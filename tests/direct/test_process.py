@@ -1,9 +1,12 @@
 """The process itself: what it says to a bad bootstrap, how it ends, and its admin endpoints."""
 import json
+import pathlib
 import re
+import resource
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 from support import config as c
@@ -349,3 +352,18 @@ def test_the_command_line_names_the_node(lab):
     proxy = lab.proxy(c.bootstrap([], [c.cluster("o", lab.origin().port)], node={"id": "other", "cluster": "other"}), arguments=arguments)
     node = proxy.admin_json("/server_info")["node"]
     assert (node["id"], node["cluster"], node["locality"]["zone"]) == ("sidecar~1.2.3.4~a.b~b.svc", "a.b", "z1")
+
+
+def test_an_admin_without_descriptors_waits_and_serves_again(lab, proxy):
+    pid = proxy.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, hard))
+    waiting = [lab.client(proxy.admin_port) for _ in range(3)]
+    eventually(lambda: "cannot accept" in proxy.log())
+    before = sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[11:13]))
+    time.sleep(1)
+    spent = sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[11:13])) - before
+    assert spent < 30, "hundredths of a second of CPU in one second"
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert waiting[0].get("/ready").text == "LIVE\n"

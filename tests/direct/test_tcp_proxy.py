@@ -254,7 +254,7 @@ def test_a_mongo_filter_lets_all_bytes_pass(lab):
     origin, port = lab.origin(raw=echo), free_port()
     lab.proxy(c.bootstrap([c.listener("l", port, behind({"stat_prefix": "outbound|27017||m.a.svc"}))], [c.cluster("o", origin.port)]))
     client = lab.client(port).send(b"\x00\xffnot mongo at all")
-    assert client.reader.exactly(17) == b"\x00\xffnot mongo at all"
+    assert client.reader.exactly(18) == b"\x00\xffnot mongo at all"
 
 
 @pytest.mark.parametrize("config, words", [({"delay": {"fixed_delay": "1s", "percentage": {"numerator": 100}}}, "delay"),
