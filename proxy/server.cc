@@ -1,11 +1,13 @@
 #include "proxy/server.h"
 
+#include <malloc.h>
 #include <re2/re2.h>
 #include <signal.h>
 
 #include <algorithm>
 #include <atomic>
 #include <boost/asio/post.hpp>
+#include <limits>
 #include <thread>
 
 #include "proxy/base/log.h"
@@ -134,6 +136,15 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   store_.computed_gauge("server.state", [this] { return static_cast<uint64_t>(state()); });
   store_.computed_gauge("server.live", [this] { return uint64_t{live_}; });
   store_.computed_gauge("server.uptime", [this] { return uptime_s(); });
+  store_.computed_gauge("server.days_until_first_cert_expiring", [this] { return days_until_first_expiry(); });
+  store_.computed_gauge("server.memory_allocated", [] {
+    auto heap = mallinfo2();
+    return uint64_t{heap.uordblks + heap.hblkhd};
+  });
+  store_.computed_gauge("server.memory_heap_size", [] {
+    auto heap = mallinfo2();
+    return uint64_t{heap.arena + heap.hblkhd};
+  });
   store_.computed_gauge("server.concurrency", [this] { return uint64_t{options_.concurrency}; });
   store_.computed_gauge("listener_manager.workers_started", [this] { return uint64_t{live_}; });
   for (uint32_t i = 0; i < options_.concurrency; i++) {
@@ -246,6 +257,22 @@ void Server::drain_listeners(bool inbound_only, bool graceful, bool skip_exit) {
     if (failed) return;
     for (auto& worker : workers_) worker->post([=](Worker& w) { w.listeners().drain(inbound_only, true, false); });
   });
+}
+
+// ENVOY: without certificates the largest number that fits 32 bits, with one that is over 0.
+uint64_t Server::days_until_first_expiry() const {
+  int64_t first = std::numeric_limits<int64_t>::max();
+  if (configuration_) {
+    for (const auto& context : configuration_->secrets().contexts()) {
+      if (!context) continue;
+      for (const auto* facts : {&context->chain_facts(), &context->ca_facts()}) {
+        for (const auto& certificate : *facts) first = std::min(first, certificate.valid_until);
+      }
+    }
+  }
+  if (first == std::numeric_limits<int64_t>::max()) return std::numeric_limits<uint32_t>::max();
+  constexpr int64_t kDay = 24 * 3600;
+  return static_cast<uint64_t>(std::max<int64_t>(0, (first - wall_seconds()) / kDay));
 }
 
 // ENVOY: while it is failed, connections are told to go elsewhere.

@@ -52,6 +52,7 @@ class Server final : private admin::Host {
   // ERRORS: a pattern that cannot be understood.
   Result<bool> configure_stats(const xds::Bootstrap& bootstrap);
   void wait_for_signals();
+  uint64_t days_until_first_expiry() const;
   void drain_and_stop();
   void poll_drained(std::chrono::steady_clock::time_point deadline);
   void stop();

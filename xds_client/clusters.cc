@@ -50,7 +50,10 @@ void Clusters::reject(Resource resource, const std::string& why, int64_t now_s) 
 void Clusters::remove(const std::string& name) {
   auto found = entries_.find(name);
   if (found == entries_.end() || found->second.is_static) return;
-  if (found->second.active) removed_.push_back(found->second.active->config->id);
+  if (found->second.active) {
+    removed_.push_back(found->second.active->config->id);
+    changes_.removed++;
+  }
   entries_.erase(found);
 }
 
@@ -133,6 +136,7 @@ model::EndpointsPtr Clusters::endpoints_of(const ClusterEntry& entry) const {
 void Clusters::settle(model::Update& update, int64_t now_s) {
   for (auto& [name, entry] : entries_) {
     if (entry.warming && ready(entry, *entry.warming)) {
+      (entry.active ? changes_.modified : changes_.added)++;
       entry.active = std::move(entry.warming);
       entry.resource = std::move(entry.warming_resource);
       entry.warming.reset();

@@ -57,6 +57,11 @@ class Clusters {
   // Moves what is ready into force and adds it to `update`.
   void settle(model::Update& update, int64_t now_s);
   std::set<model::ResourceRef> wanted() const;
+  // Since the last call.
+  struct Changes {
+    uint64_t added = 0, modified = 0, removed = 0;
+  };
+  Changes take_changes() { return std::exchange(changes_, {}); }
   size_t warming() const;
   size_t active() const;
   std::set<uint32_t> tls_contexts() const;
@@ -94,6 +99,7 @@ class Clusters {
   uint64_t last_serial_ = 0;
   std::set<std::string> dirty_;  // cluster names whose endpoints changed
   std::vector<uint32_t> removed_;
+  Changes changes_;
 };
 
 }  // namespace pinnace::xds

@@ -17,15 +17,22 @@ Configuration::Configuration(boost::asio::io_context& control, boost::asio::thre
       hooks_(std::move(hooks)),
       secrets_(registry),
       clusters_(control, secrets_, [this] { settle(); }) {
-  auto make = [&](const std::string& prefix) {
+  auto make = [&](const std::string& manager, const std::string& type, const std::string& one) {
+    std::string prefix = manager + "." + type;
     TypeStats stats;
     stats.attempt = context.stats.counter(prefix + ".update_attempt");
     stats.success = context.stats.counter(prefix + ".update_success");
     stats.rejected = context.stats.counter(prefix + ".update_rejected");
+    stats.failure = context.stats.counter(prefix + ".update_failure");
+    stats.added = context.stats.counter(manager + "." + one + "_added");
+    stats.modified = context.stats.counter(manager + "." + one + "_modified");
+    stats.removed = context.stats.counter(manager + "." + one + "_removed");
     return stats;
   };
-  cds_ = make("cluster_manager.cds");
-  lds_ = make("listener_manager.lds");
+  cds_ = make("cluster_manager", "cds", "cluster");
+  lds_ = make("listener_manager", "lds", "listener");
+  listeners_created_ = context.stats.counter("listener_manager.listener_create_success");
+  listeners_not_created_ = context.stats.counter("listener_manager.listener_create_failure");
   active_clusters_ = context.stats.gauge("cluster_manager.active_clusters");
   warming_clusters_ = context.stats.gauge("cluster_manager.warming_clusters");
   total_listeners_ = context.stats.gauge("listener_manager.total_listeners_active");
@@ -85,7 +92,12 @@ Result<bool> Configuration::start(const envoy::config::bootstrap::v3::Bootstrap&
     auto ads = compile::api_config_source(dynamic.ads_config());
     if (!ads) return error("dynamic_resources.ads_config." + ads.error().message);
     auto connected = context_.stats.gauge("control_plane.connected_state");
-    streams_->set_ads(*ads, [this, connected](bool up) { context_.stats.set_shared(connected, up ? 1 : 0); });
+    streams_->set_ads(*ads, [this, connected](bool up) {
+      context_.stats.set_shared(connected, up ? 1 : 0);
+      if (up) return;
+      context_.stats.add_shared(cds_.failure);
+      context_.stats.add_shared(lds_.failure);
+    });
   }
   using Source = envoy::config::core::v3::ConfigSource;
   auto source = [&](const char* field, bool has, const Source& proto, auto& out) -> Result<bool> {

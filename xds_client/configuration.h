@@ -71,8 +71,8 @@ class Configuration {
 
  private:
   struct TypeStats {
-    stats::Counter attempt, success, rejected;
-    stats::Gauge connected;
+    stats::Counter attempt, success, rejected, failure;
+    stats::Counter added, modified, removed;
   };
 
   Result<bool> add_static(const envoy::config::bootstrap::v3::Bootstrap::StaticResources& resources);
@@ -124,6 +124,7 @@ class Configuration {
   bool got_clusters_ = false, got_listeners_ = false, listeners_asked_ = false;
   bool initialized_ = false;
   TypeStats cds_, lds_;
+  stats::Counter listeners_created_, listeners_not_created_;  // ENVOY: once a worker
   stats::Gauge active_clusters_, warming_clusters_, total_listeners_, warming_listeners_;
 };
 

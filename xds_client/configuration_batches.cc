@@ -318,6 +318,7 @@ void Configuration::apply_listeners(Batch batch) {
           if (!wrong.empty()) {
             note(rejected, item.name, wrong);
             entry.rejected = {item.resource, wrong, now_s()};
+            context_.stats.add_shared(listeners_not_created_);
             continue;
           }
           entry.warming_resource = item.resource;

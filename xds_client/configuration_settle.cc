@@ -70,6 +70,8 @@ bool Configuration::listener_ready(const ListenerEntry& entry) const {
 void Configuration::settle_listeners(model::Update& update) {
   for (auto& [name, entry] : listeners_) {
     if (!entry.warming || !listener_ready(entry)) continue;
+    context_.stats.add_shared(entry.active ? lds_.modified : lds_.added);
+    context_.stats.add_shared(listeners_created_, hooks_.workers);
     entry.active = std::move(entry.warming);
     entry.warming.reset();
     entry.resource = std::move(entry.warming_resource);
@@ -77,6 +79,7 @@ void Configuration::settle_listeners(model::Update& update) {
     entry.sockets = std::exchange(entry.warming_sockets, nullptr);
     update.listeners.push_back({entry.active->config, entry.sockets});
   }
+  context_.stats.add_shared(lds_.removed, removed_listeners_.size());
   update.removed_listeners = std::exchange(removed_listeners_, {});
 }
 
@@ -104,6 +107,10 @@ void Configuration::settle() {
   arm_deadlines();
   check_initialized();
   auto& stats = context_.stats;
+  auto changes = clusters_.take_changes();
+  stats.add_shared(cds_.added, changes.added);
+  stats.add_shared(cds_.modified, changes.modified);
+  stats.add_shared(cds_.removed, changes.removed);
   stats.set_shared(warming_clusters_, clusters_.warming());
   stats.set_shared(active_clusters_, clusters_.active());
   uint64_t active = 0, warming = 0;

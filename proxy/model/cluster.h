@@ -112,8 +112,8 @@ struct ClusterConfig {
   uint32_t max_response_headers = 100;
   Http1Options http1;
   CircuitBreakers breakers;
-  std::vector<TransportSocket> sockets;  // transport_socket_matches in order, then the default one
-  base::Address bind_address;            // upstream_bind_config.source_address
+  std::vector<TransportSocket> sockets;       // transport_socket_matches in order, then the default one
+  std::vector<base::Address> bind_addresses;  // upstream_bind_config: source_address, then the extra ones
   std::optional<net::Keepalive> keepalive;
   std::shared_ptr<const net::PrologueConfig> prologue;  // cluster.filters' istio.metadata_exchange, or nullptr
   uint64_t cleanup_interval_ms = 5000;                  // ORIGINAL_DST: unused hosts

@@ -75,7 +75,12 @@ int start_connect(const Address& remote, const Source& source, int& failure) {
   if (remote.is_ip()) set_no_delay(fd);
   sockaddr_storage storage;
   if (source.mark != 0) setsockopt(fd, SOL_SOCKET, SO_MARK, &source.mark, sizeof source.mark);
-  if (source.address.kind() == remote.kind() && source.address.is_ip()) {
+  if (source.address.is_ip() && remote.is_ip() && source.address.kind() != remote.kind()) {
+    failure = EAFNOSUPPORT;  // never from an address by which nobody would know us
+    close(fd);
+    return -1;
+  }
+  if (source.address.is_ip() && remote.is_ip()) {
     set_flag(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT);
     if (source.foreign) {
       bool v6 = source.address.kind() == Address::Kind::kIpv6;

@@ -18,12 +18,21 @@ std::vector<std::string> split(std::string_view list) {
   return out;
 }
 
+// ENVOY: the first of the endpoint's family; without one the first, with which the connection then fails.
+base::Address bind_address(const model::ClusterConfig& config, const base::Address& to) {
+  if (config.bind_addresses.empty() || !to.is_ip()) return {};
+  for (const auto& address : config.bind_addresses) {
+    if (address.kind() == to.kind()) return address;
+  }
+  return config.bind_addresses.front();
+}
+
 }  // namespace
 
 std::unique_ptr<net::Connection> dial(base::EventLoop& loop, const tls::ContextTable& tls,
                                       const model::ClusterConfig& config, const model::Endpoint& endpoint,
                                       const DialOptions& options) {
-  net::Source own{config.bind_address};
+  net::Source own{bind_address(config, endpoint.address)};
   auto connection =
       net::Connection::connect(loop, endpoint.address, options.from ? *options.from : own, config.connect_timeout_ms);
   if (config.keepalive && connection->fd() >= 0 && endpoint.address.is_ip()) {

@@ -148,6 +148,30 @@ Result<bool> sockets(const pb::Cluster& proto, CompiledCluster& out, bool auto_s
   return add(proto.transport_socket(), "default", {}, "transport_socket");
 }
 
+Result<bool> bind_addresses(const core::BindConfig& proto, model::ClusterConfig& out) {
+  auto known = only_fields(proto, {"source_address", "extra_source_addresses"});
+  if (!known) return known.error();
+  auto add = [&](const core::SocketAddress& source, const char* place) -> Result<bool> {
+    auto number = port(source.port_value());
+    if (!number) return in(place, number.error());
+    auto address = base::Address::ip(source.address(), *number);
+    if (!address) return in(place, address.error());
+    out.bind_addresses.push_back(std::move(*address));
+    return true;
+  };
+  if (proto.has_source_address()) {
+    auto added = add(proto.source_address(), "source_address");
+    if (!added) return added.error();
+  }
+  for (const auto& extra : proto.extra_source_addresses()) {
+    auto known_extra = only_fields(extra, {"address"});
+    if (!known_extra) return in("extra_source_addresses", known_extra.error());
+    auto added = add(extra.address(), "extra_source_addresses");
+    if (!added) return added.error();
+  }
+  return true;
+}
+
 Result<bool> breakers(const pb::Cluster& proto, model::CircuitBreakers& out) {
   auto known = only_fields(proto.circuit_breakers(), {"thresholds"});
   if (!known) return in("circuit_breakers", known.error());
@@ -310,16 +334,8 @@ Result<CompiledCluster> cluster(const pb::Cluster& proto, Context& context) {
   if (!limits) return limits.error();
   auto transport = sockets(proto, out, auto_sni, auto_san, context);
   if (!transport) return transport.error();
-  if (proto.has_upstream_bind_config()) {
-    auto known_bind = only_fields(proto.upstream_bind_config(), {"source_address"});
-    if (!known_bind) return in("upstream_bind_config", known_bind.error());
-    const auto& source = proto.upstream_bind_config().source_address();
-    auto number = port(source.port_value());
-    if (!number) return in("upstream_bind_config.source_address", number.error());
-    auto bind = base::Address::ip(source.address(), *number);
-    if (!bind) return in("upstream_bind_config.source_address", bind.error());
-    config.bind_address = *bind;
-  }
+  auto bound = bind_addresses(proto.upstream_bind_config(), config);
+  if (!bound) return in("upstream_bind_config", bound.error());
   if (proto.has_cleanup_interval()) {
     config.cleanup_interval_ms = milliseconds(proto.cleanup_interval());
     if (config.cleanup_interval_ms == 0) return error("cleanup_interval: must be at least 1 ms");
