@@ -119,6 +119,19 @@ model::ListenerStats make_stats(const std::string& address, stats::Store& store)
   return s;
 }
 
+// A listener logs the connections that no chain takes; other logs belong to the chains' filters.
+bool only_unmatched(const envoy::config::accesslog::v3::AccessLogFilter& filter) {
+  if (filter.has_response_flag_filter()) {
+    const auto& flags = filter.response_flag_filter().flags();
+    return flags.size() == 1 && flags[0] == "NR";
+  }
+  if (filter.has_and_filter()) {
+    const auto& all = filter.and_filter().filters();
+    return std::any_of(all.begin(), all.end(), only_unmatched);
+  }
+  return false;
+}
+
 }  // namespace
 
 Result<CompiledListener> listener(const pb::Listener& proto, const model::ListenerConfig* previous, Context& context) {
@@ -202,6 +215,11 @@ Result<CompiledListener> listener(const pb::Listener& proto, const model::Listen
   auto index = route::ChainIndex::build(config->chains, config->default_chain);
   if (!index) return index.error();
   config->index = std::move(*index);
+  for (const auto& log : proto.access_log()) {
+    if (!only_unmatched(log.filter())) {
+      return error("access_log[" + log.name() + "]: of a listener only with a response_flag_filter for NR");
+    }
+  }
   auto logs = filters::access_logs(proto.access_log(), context);
   if (!logs) return logs.error();
   config->access_logs = std::move(*logs);

@@ -68,7 +68,8 @@ def test_the_http_inspector_tells_http_from_the_rest(lab, data, want):
 
 
 def test_no_chain_closes_the_connection_and_is_logged(lab):
-    proxy = start(lab, named("only", server_names=["a.b"]), inspect=["tls"], access_log=[c.access_log()])
+    proxy = start(lab, named("only", server_names=["a.b"]), inspect=["tls"],
+                  access_log=[{**c.access_log(), "filter": {"response_flag_filter": {"flags": ["NR"]}}}])
     client = lab.client(proxy.port).send("GET / HTTP/1.1\r\nhost: a\r\n\r\n")
     assert client.closed_or_reset()
     entry = proxy.next_log()
@@ -206,3 +207,21 @@ def test_a_malformed_h2_request_never_reaches_the_origin(lab, fields):
     assert lab.client(proxy.port).get("/ok").status == 200
     assert [x.path for x in origin.requests] == ["/ok"]
     eventually(proxy.rss_kib)
+
+
+LONG = {"duration_filter": {"comparison": {"op": "GE", "value": {"default_value": 1000, "runtime_key": "k"}}}}
+
+
+@pytest.mark.parametrize("log_filter, good", [
+    ({"response_flag_filter": {"flags": ["NR"]}}, True), (None, False), ({"response_flag_filter": {}}, False),
+    ({"response_flag_filter": {"flags": ["NR", "UF"]}}, False), (LONG, False),
+    ({"and_filter": {"filters": [{"response_flag_filter": {"flags": ["NR"]}}, LONG]}}, True),
+    ({"or_filter": {"filters": [{"response_flag_filter": {"flags": ["NR"]}}, LONG]}}, False)])
+def test_a_listener_logs_only_what_no_chain_takes_and_is_not_asked_for_more(lab, log_filter, good):
+    """istiod's, of virtualInbound, logs NR; connections are logged by their chains."""
+    log = {**c.access_log(path="/dev/null"), **({"filter": log_filter} if log_filter else {})}
+    ads = lab.ads()
+    lab.proxy(c.ads_bootstrap(ads.address))
+    ads.set("listener", c.listener("l", free_port(), c.hcm([c.route("/", "o")]), access_log=[log]))
+    nack = ads.wait("listener")
+    assert nack is None if good else nack and "access_log[file]" in nack
