@@ -179,7 +179,9 @@ bool ActiveListener::hand_over(int fd, const Address& remote, net::ConnectionSlo
   size_t workers = sockets_->workers();
   if (workers == 1 || !set_.options().post_to) return false;
   uint32_t own = sockets_->load_of(self);
-  if (own > kFew && !config_->exact_balance) return false;
+  // ENVOY: balances by the listener that takes the connection in the end; here all that come by one socket are one.
+  bool exact = config_->exact_balance || (config_->use_original_dst && set_.redirected_exactly());
+  if (own > kFew && !exact) return false;
   size_t best = self;
   uint32_t least = own;
   for (size_t i = 0; i < workers; i++) {

@@ -68,8 +68,11 @@ size_t ListenerSet::session_count() const {
 
 void ListenerSet::index_addresses() {
   by_address_.clear();
+  redirected_exactly_ = false;
   for (const auto& [name, listener] : listeners_) {
-    for (const auto& address : listener->config().addresses) by_address_.emplace(address, listener.get());
+    const model::ListenerConfig& config = listener->config();
+    for (const auto& address : config.addresses) by_address_.emplace(address, listener.get());
+    redirected_exactly_ = redirected_exactly_ || (config.exact_balance && !config.bind_to_port);
   }
 }
 

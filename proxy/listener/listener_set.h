@@ -40,6 +40,8 @@ class ListenerSet {
   void set_unhealthy(bool on);
   bool unhealthy() const { return unhealthy_; }
   bool drains(const model::ListenerConfig& listener) const { return covers(draining_, listener); }
+  // A listener that gets its connections from another by their destination wants them spread exactly.
+  bool redirected_exactly() const { return redirected_exactly_; }
   bool stopped(const model::ListenerConfig& listener) const { return covers(stopped_, listener); }
   void close_all();
   size_t session_count() const;
@@ -66,6 +68,7 @@ class ListenerSet {
   std::map<std::string, std::unique_ptr<ActiveListener>> listeners_;
   std::unordered_map<base::Address, ActiveListener*, base::AddressHash> by_address_;
   base::IntrusiveList<base::Deferred> retired_;
+  bool redirected_exactly_ = false;
   bool unhealthy_ = false;
   Scope draining_ = Scope::kNone, stopped_ = Scope::kNone;
   friend class ActiveListener;

@@ -1,4 +1,5 @@
 """Which filter chain takes a connection, what the inspectors see, and h2 on both sides."""
+import os
 import subprocess
 
 import pytest
@@ -225,3 +226,36 @@ def test_a_listener_logs_only_what_no_chain_takes_and_is_not_asked_for_more(lab,
     ads.set("listener", c.listener("l", free_port(), c.hcm([c.route("/", "o")]), access_log=[log]))
     nack = ads.wait("listener")
     assert nack is None if good else nack and "access_log[file]" in nack
+
+
+def per_worker(proxy, count):
+    """How many descriptors each worker's epoll watches beyond its own few."""
+    pid, out = proxy.process.pid, []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:[eventpoll]":
+                with open(f"/proc/{pid}/fdinfo/{fd}") as info:
+                    out.append(sum(line.startswith("tfd:") for line in info))
+        except FileNotFoundError:
+            continue
+    return sorted(out)[-count:]
+
+
+@pytest.mark.parametrize("fields, connections, apart", [({}, 40, 4), ({"connection_balance_config": {"exact_balance": {}}}, 300, 4)])
+def test_workers_share_the_connections(lab, fields, connections, apart):
+    """A few are shared evenly by themselves; many by exact_balance, else by the kernel's hash."""
+    proxy = lab.http(lab.origin(), listener=fields, options={"concurrency": 2})
+    clients = []
+    for _ in range(connections):
+        clients.append(lab.client(proxy.port))
+        assert clients[-1].get("/").status == 200
+    first, second = per_worker(proxy, 2)
+    assert first + second >= connections and abs(first - second) <= apart, (first, second)
+    for client in clients[:connections // 2]:  # those that end are no load any more
+        client.close()
+    eventually(lambda: sum(per_worker(proxy, 2)) < connections)
+    for _ in range(connections // 2):
+        clients.append(lab.client(proxy.port))
+        assert clients[-1].get("/").status == 200
+    first, second = per_worker(proxy, 2)
+    assert abs(first - second) <= apart, (first, second)
