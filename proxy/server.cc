@@ -36,6 +36,7 @@ Server::Server(Options options)
       started_s_(wall_seconds()),
       signals_(control_, SIGTERM, SIGINT, SIGUSR1),
       drain_timer_(control_),
+      inbound_drain_timer_(control_),
       settled_timer_(control_) {
   if (options_.concurrency == 0) options_.concurrency = std::max(1u, std::thread::hardware_concurrency());
   signal(SIGPIPE, SIG_IGN);
@@ -137,14 +138,8 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   store_.computed_gauge("server.live", [this] { return uint64_t{live_}; });
   store_.computed_gauge("server.uptime", [this] { return uptime_s(); });
   store_.computed_gauge("server.days_until_first_cert_expiring", [this] { return days_until_first_expiry(); });
-  store_.computed_gauge("server.memory_allocated", [] {
-    auto heap = mallinfo2();
-    return uint64_t{heap.uordblks + heap.hblkhd};
-  });
-  store_.computed_gauge("server.memory_heap_size", [] {
-    auto heap = mallinfo2();
-    return uint64_t{heap.arena + heap.hblkhd};
-  });
+  store_.computed_gauge("server.memory_allocated", [this] { return heap().allocated; });
+  store_.computed_gauge("server.memory_heap_size", [this] { return heap().size; });
   store_.computed_gauge("server.concurrency", [this] { return uint64_t{options_.concurrency}; });
   store_.computed_gauge("listener_manager.workers_started", [this] { return uint64_t{live_}; });
   for (uint32_t i = 0; i < options_.concurrency; i++) {
@@ -252,11 +247,21 @@ void Server::drain_listeners(bool inbound_only, bool graceful, bool skip_exit) {
   }
   for (auto& worker : workers_) worker->post([=](Worker& w) { w.listeners().drain(inbound_only, !graceful, false); });
   if (!graceful || skip_exit) return;
-  drain_timer_.expires_after(std::chrono::seconds(options_.drain_time_s));
-  drain_timer_.async_wait([this, inbound_only](boost::system::error_code failed) {
+  auto& timer = inbound_only ? inbound_drain_timer_ : drain_timer_;
+  timer.expires_after(std::chrono::seconds(options_.drain_time_s));
+  timer.async_wait([this, inbound_only](boost::system::error_code failed) {
     if (failed) return;
     for (auto& worker : workers_) worker->post([=](Worker& w) { w.listeners().drain(inbound_only, true, false); });
   });
+}
+
+// mallinfo2() walks the heap under its locks: once a second at most.
+const Server::Heap& Server::heap() {
+  if (int64_t now = wall_seconds(); now != heap_.read_s) {
+    auto info = mallinfo2();
+    heap_ = {now, info.uordblks + info.hblkhd, info.arena + info.hblkhd};
+  }
+  return heap_;
 }
 
 // ENVOY: without certificates the largest number that fits 32 bits, with one that is over 0.

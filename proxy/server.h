@@ -53,6 +53,11 @@ class Server final : private admin::Host {
   Result<bool> configure_stats(const xds::Bootstrap& bootstrap);
   void wait_for_signals();
   uint64_t days_until_first_expiry() const;
+  struct Heap {
+    int64_t read_s = 0;
+    uint64_t allocated = 0, size = 0;
+  };
+  const Heap& heap();
   void drain_and_stop();
   void poll_drained(std::chrono::steady_clock::time_point deadline);
   void stop();
@@ -69,7 +74,7 @@ class Server final : private admin::Host {
   boost::asio::io_context control_{1};
   boost::asio::thread_pool compiler_{1};
   boost::asio::signal_set signals_;
-  boost::asio::steady_timer drain_timer_, settled_timer_;
+  boost::asio::steady_timer drain_timer_, inbound_drain_timer_, settled_timer_;
   std::unique_ptr<net::ConnectionLimit> connection_limit_;  // finite
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<xds::Configuration> configuration_;
@@ -77,6 +82,7 @@ class Server final : private admin::Host {
   std::unique_ptr<admin::Admin> admin_;
   bool live_ = false;
   bool draining_ = false;
+  Heap heap_;
   enum class Drained : uint8_t { kNone, kInbound, kAll } drained_ = Drained::kNone;  // gracefully, by the admin
   bool health_failed_ = false;
   int exit_code_ = 0;

@@ -34,7 +34,8 @@ void ClusterDns::take(size_t target, const DnsAnswer& answer) {
   if (answer.addresses.empty()) {
     PN_LOG(kWarning, "dns", "cluster {}: {}: {}", name_, targets_[target].name, answer.failure);
   }
-  if (answer.ok) {
+  // ENVOY: a name without addresses has no endpoints, but the one of LOGICAL_DNS stays.
+  if (answer.ok && !(logical_ && answer.addresses.empty())) {
     auto& known = answers_[target];
     auto addresses = answer.addresses;
     // UNLIKE ENVOY: of names whose addresses rotate the one in use stays while it is among them, so that its
@@ -44,7 +45,7 @@ void ClusterDns::take(size_t target, const DnsAnswer& answer) {
       if (same != addresses.end()) std::iter_swap(addresses.begin(), same);
     }
     known = std::move(addresses);
-    if (least_ttl_s_ == 0 || answer.ttl_s < least_ttl_s_) least_ttl_s_ = answer.ttl_s;
+    if (answer.ttl_s > 0 && (least_ttl_s_ == 0 || answer.ttl_s < least_ttl_s_)) least_ttl_s_ = answer.ttl_s;
   }  // ENVOY: else it keeps the addresses it had
   if (--pending_ == 0) round_done();
 }

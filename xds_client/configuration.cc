@@ -73,7 +73,8 @@ Result<bool> Configuration::add_static(const envoy::config::bootstrap::v3::Boots
     entry.warming_resource.body.PackFrom(proto);
     entry.warming = std::move(*compiled);
     arm_listener(*entry.warming);
-    std::string failed = open_sockets(entry);
+    std::vector<std::shared_ptr<net::SocketSet>> none;
+    std::string failed = open_sockets(entry, none);
     if (!failed.empty()) return error(fmt::format("{}: {}", place, failed));
   }
   return true;

@@ -91,7 +91,8 @@ class Configuration {
   void settle_listeners(model::Update& update);
   bool listener_ready(const ListenerEntry& entry) const;
   // For `entry`'s warming version; empty: done. `left`: what listeners that go with the same push leave behind.
-  std::string open_sockets(ListenerEntry& entry, const std::vector<std::shared_ptr<net::SocketSet>>& left = {});
+  // What it takes over of it is taken out.
+  std::string open_sockets(ListenerEntry& entry, std::vector<std::shared_ptr<net::SocketSet>>& left);
   void update_wishes();
   void check_initialized();
   void begin();

@@ -6,8 +6,7 @@
 namespace pinnace::xds {
 
 // Sockets are opened before a listener is accepted, so that an address in use is a refusal and not a surprise.
-std::string Configuration::open_sockets(ListenerEntry& entry,
-                                        const std::vector<std::shared_ptr<net::SocketSet>>& left) {
+std::string Configuration::open_sockets(ListenerEntry& entry, std::vector<std::shared_ptr<net::SocketSet>>& left) {
   const model::ListenerConfig& config = *entry.warming->config;
   if (!config.bind_to_port) {
     entry.warming_sockets = nullptr;
@@ -17,17 +16,20 @@ std::string Configuration::open_sockets(ListenerEntry& entry,
   options.reuse_port = config.reuse_port;
   options.transparent = config.transparent;
   options.ipv4_compat = config.ipv4_compat;
-  options.backlog = static_cast<int>(config.backlog);
   options.pipe_mode = config.pipe_mode;
-  std::vector<std::shared_ptr<net::SocketSet>> there = left;
-  there.insert(there.begin(), {entry.sockets, entry.warming_sockets});
+  std::vector<std::shared_ptr<net::SocketSet>> there = {entry.sockets, entry.warming_sockets};
+  there.insert(there.end(), left.begin(), left.end());
+  std::vector<base::Address> ours;  // which we may bind a second time
   for (const auto& sockets : there) {
-    if (!sockets || sockets->wanted() != config.addresses) continue;
+    if (!sockets) continue;
+    ours.insert(ours.end(), sockets->addresses().begin(), sockets->addresses().end());
+    if (sockets->wanted() != config.addresses) continue;
     if (sockets->options() != options) {
-      return "its address is bound with another backlog, mode, transparent, enable_reuse_port or ipv4_compat, which "
-             "cannot be changed while it is";
+      return "its address is bound with another mode, transparent, enable_reuse_port or ipv4_compat, which cannot be "
+             "changed while it is";
     }
     entry.warming_sockets = sockets;
+    std::erase(left, sockets);  // one heir
     return {};
   }
   for (const auto& [name, other] : listeners_) {
@@ -42,7 +44,7 @@ std::string Configuration::open_sockets(ListenerEntry& entry,
       }
     }
   }
-  auto sockets = net::SocketSet::open(config.addresses, hooks_.workers, options);
+  auto sockets = net::SocketSet::open(config.addresses, hooks_.workers, options, ours);
   if (!sockets) return sockets.error().message;
   entry.warming_sockets = std::move(*sockets);
   return {};

@@ -21,7 +21,9 @@ struct Query {
 void finish(void* argument, int status, int, ares_addrinfo* result) {
   std::unique_ptr<Query> query(static_cast<Query*>(argument));
   DnsAnswer answer;
-  answer.ok = status == ARES_SUCCESS || status == ARES_ENODATA || status == ARES_ENOTFOUND;
+  // c-ares tells the second of two questions only: that there is nothing of its type says nothing of the first.
+  bool one_question = query->family == Family::kV4Only || query->family == Family::kV6Only;
+  answer.ok = status == ARES_SUCCESS || status == ARES_ENOTFOUND || (one_question && status == ARES_ENODATA);
   if (status != ARES_SUCCESS) answer.failure = ares_strerror(status);
   uint64_t ttl = UINT32_MAX;
   for (auto* node = result ? result->nodes : nullptr; node; node = node->ai_next) {

@@ -230,11 +230,12 @@ Admin::~Admin() {
 }
 
 Result<bool> Admin::listen(const base::Address& address) {
+  constexpr int kBacklog = 128;
   net::ListenOptions options;
   options.reuse_port = false;
   auto fd = net::bind_listener(address, options);
   if (!fd) return fd.error();
-  net::start_listening(*fd, options.backlog);
+  net::start_listening(*fd, kBacklog);
   server_ = std::make_shared<HttpServer>(control_, *this, *fd, address.family());
   server_->accept();
   return true;

@@ -45,7 +45,11 @@ class ActiveListener::Socket final : public base::EventHandler {
 
  private:
   void watch() {
-    if (listener_.loop().watch_level(fd_, *this) == 0) watching_ = true;
+    int failure = listener_.loop().watch_level(fd_, *this);
+    watching_ = failure == 0;
+    if (failure != 0) {
+      PN_LOG(kError, "listener", "{}: cannot watch its socket: {}", listener_.config().name, std::strerror(failure));
+    }
   }
   // EMFILE and the like: leave the socket alone for a while instead of spinning on it.
   void out_of_descriptors(int why) {
@@ -87,7 +91,12 @@ void ActiveListener::open_sockets() {
 void ActiveListener::update(const model::Update::ListenerChange& change) {
   bool same_sockets = change.sockets == sockets_;
   config_ = change.listener;
-  if (!same_sockets) {
+  if (same_sockets) {
+    for (int fd : sockets_ ? sockets_->of(set_.options().worker) : std::vector<int>()) {
+      if (!watched_.empty()) net::start_listening(fd, static_cast<int>(config_->backlog));  // it may have changed
+    }
+  } else {
+    for (auto& socket : watched_) socket->on_event(0);  // what the kernel has accepted is ours to answer
     watched_.clear();
     sockets_ = change.sockets;
     open_sockets();
@@ -193,6 +202,7 @@ bool ActiveListener::hand_over(int fd, const Address& remote, net::ConnectionSlo
   }
   if (best == self) return false;
   std::string name = config_->name;
+  slot.bear(sockets_->load(best));  // at once, so that the next of a burst is not sent there too
   auto held = std::make_shared<net::ConnectionSlot>(std::move(slot));
   set_.options().post_to(
       best, [name, fd, remote, held](ListenerSet& other) { other.adopt(name, fd, remote, std::move(*held)); });
@@ -201,7 +211,9 @@ bool ActiveListener::hand_over(int fd, const Address& remote, net::ConnectionSlo
 
 void ActiveListener::take(int fd, const Address& remote, Address destination, net::ConnectionSlot slot) {
   // Of a redirected connection the listener that accepted it bears the load.
-  if (sockets_ && destination.kind() == Address::Kind::kNone) slot.bear(sockets_->load(set_.options().worker));
+  if (sockets_ && destination.kind() == Address::Kind::kNone && !slot.borne()) {
+    slot.bear(sockets_->load(set_.options().worker));
+  }
   if (config_->use_original_dst && destination.kind() == Address::Kind::kNone) {
     Address original;
     if (net::original_destination(fd, original)) {

@@ -45,7 +45,8 @@ class ConnectionSlot {
     if (limit_) limit_->give();
     if (load_) load_->fetch_sub(1, std::memory_order_relaxed);
   }
-  // Counts the connection there. REQUIRES: called once.
+  bool borne() const { return load_ != nullptr; }
+  // Counts the connection there. REQUIRES: not borne().
   void bear(Load load) {
     load_ = std::move(load);
     load_->fetch_add(1, std::memory_order_relaxed);

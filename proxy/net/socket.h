@@ -11,7 +11,6 @@ struct ListenOptions {
   bool reuse_port = true;
   bool transparent = false;  // IP_TRANSPARENT, for TPROXY
   bool ipv4_compat = false;  // accept IPv4 on [::]
-  int backlog = 4096;
   uint32_t pipe_mode = 0;
   bool operator==(const ListenOptions&) const = default;
 };

@@ -1,11 +1,13 @@
 #include "proxy/net/socket_set.h"
 
+#include <algorithm>
+
 namespace pinnace::net {
 
 using base::Address;
 
 Result<std::shared_ptr<SocketSet>> SocketSet::open(const std::vector<Address>& addresses, size_t workers,
-                                                   const ListenOptions& options) {
+                                                   const ListenOptions& options, const std::vector<Address>& ours) {
   std::shared_ptr<SocketSet> set(new SocketSet);
   set->workers_ = workers;
   set->wanted_ = addresses;
@@ -15,7 +17,8 @@ Result<std::shared_ptr<SocketSet>> SocketSet::open(const std::vector<Address>& a
     Address address = wanted;
     // Another process that listens here too would silently take a share of the connections (SO_REUSEPORT); see whether
     // the address is free before sharing it among our own workers.
-    if (address.is_ip() && address.port() != 0) {
+    bool held = std::find(ours.begin(), ours.end(), address) != ours.end();
+    if (address.is_ip() && address.port() != 0 && !held) {
       ListenOptions alone = options;
       alone.reuse_port = false;
       auto probe = bind_listener(address, alone);

@@ -16,8 +16,10 @@ namespace pinnace::net {
 class SocketSet {
  public:
   // ERRORS: an address cannot be bound; nothing stays open. Port 0 is bound once and then shared by all workers.
+  // `ours`: addresses that this process has bound already, by sockets that these take the place of (reuse_port).
   static Result<std::shared_ptr<SocketSet>> open(const std::vector<base::Address>& addresses, size_t workers,
-                                                 const ListenOptions& options);
+                                                 const ListenOptions& options,
+                                                 const std::vector<base::Address>& ours = {});
   ~SocketSet() {
     for (int fd : fds_) ::close(fd);
   }

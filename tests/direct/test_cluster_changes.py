@@ -170,3 +170,43 @@ def test_what_was_never_delivered_stands_in_the_dump_with_its_name(lab):
     secrets = entries("dynamic_warming_secrets")
     assert [(x["name"], x["secret"]["name"]) for x in secrets] == [("kubernetes://late", "kubernetes://late")]
     assert secrets[0]["secret"]["@type"].endswith("v3.Secret") and secrets[0]["last_updated"]
+
+
+def test_two_listeners_cannot_both_take_the_address_of_one_that_goes(lab):
+    ads, port = lab.ads(), free_port()
+
+    def made(name):
+        return c.listener(name, port, c.hcm([c.route("/", {"direct_response": {"status": 200}})], server_name=name))
+    ads.set("listener", made("old"))
+    proxy = lab.proxy(c.ads_bootstrap(ads.address))
+    ads.change({"listener": [made("a"), made("b")]}, {"listener": ["old"]})
+    nack = ads.wait("listener")
+    assert nack and "already used" in nack
+    eventually(lambda: lab.client(port).get("/").get("server") in ("a", "b"))
+    assert proxy.stat("listener_manager.total_listeners_active") == 1
+
+
+def test_a_listener_gains_and_loses_addresses_and_changes_its_backlog(lab):
+    ads, first, second = lab.ads(), free_port(), free_port()
+
+    def made(name, *more, **fields):
+        return c.listener("l", first, c.hcm([c.route("/", {"direct_response": {"status": 200}})], server_name=name),
+                          additional_addresses=[{"address": c.address(port)} for port in more], **fields)
+
+    def serves(port, name):
+        try:
+            return lab.client(port).get("/").get("server") == name
+        except OSError:
+            return False
+    ads.set("listener", made("one"))
+    lab.proxy(c.ads_bootstrap(ads.address), concurrency=2)
+    ads.set("listener", made("two", second))
+    assert ads.wait("listener") is None
+    eventually(lambda: serves(first, "two") and serves(second, "two"))
+    ads.set("listener", made("three", second, tcp_backlog_size=7))
+    assert ads.wait("listener") is None
+    eventually(lambda: serves(first, "three") and serves(second, "three"))
+    ads.set("listener", made("four"))
+    assert ads.wait("listener") is None
+    eventually(lambda: serves(first, "four"))
+    eventually(lambda: not serves(second, "four"))

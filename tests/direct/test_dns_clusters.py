@@ -74,6 +74,10 @@ def test_logical_dns_uses_one_address_and_keeps_its_connections_while_the_others
     assert proxy.stat("cluster.named.upstream_cx_total") == 1
     dns.names["svc.test"] = ["127.0.0.2"]
     eventually(lambda: client.get("/").text == "second")
+    before = len(dns.asked)
+    del dns.names["svc.test"]
+    eventually(lambda: len(dns.asked) > before + 2)
+    assert client.get("/").text == "second", "no answer takes the last address away"
 
 
 @pytest.mark.parametrize("respect, asked_again", [(True, True), (False, False)])

@@ -12,6 +12,12 @@ using http::ResetReason;
 
 namespace {
 
+// All of `text`, which must fit.
+bool parse(std::string_view text, uint32_t& out) {
+  auto end = std::from_chars(text.data(), text.data() + text.size(), out);
+  return !text.empty() && end.ec == std::errc() && end.ptr == text.data() + text.size();
+}
+
 // Each number of a list; what is none is passed over.
 void add_status_codes(std::string_view list, std::vector<uint32_t>& out) {
   while (!list.empty()) {
@@ -19,9 +25,7 @@ void add_status_codes(std::string_view list, std::vector<uint32_t>& out) {
     std::string_view text = http::trim(list.substr(0, comma));
     list = comma == std::string_view::npos ? std::string_view() : list.substr(comma + 1);
     uint32_t code = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), code).ptr == text.data() + text.size() && code > 0) {
-      out.push_back(code);
-    }
+    if (parse(text, code) && code > 0) out.push_back(code);
   }
 }
 
@@ -42,10 +46,7 @@ std::optional<model::RetryPolicy> take_asked_retries(http::HeaderMap& headers, c
   asked.retry_on |= route::retry_conditions(headers.get(HeaderId::kEnvoyRetryGrpcOn));
   std::string_view most = headers.get(HeaderId::kEnvoyMaxRetries);
   uint32_t number = 0;
-  if (!most.empty() &&
-      std::from_chars(most.data(), most.data() + most.size(), number).ptr == most.data() + most.size()) {
-    asked.num_retries = number;
-  }
+  if (parse(most, number)) asked.num_retries = number;
   add_status_codes(headers.get(HeaderId::kEnvoyRetriableStatusCodes), asked.retriable_status_codes);
   for (HeaderId id : kFields) headers.remove(id);
   return asked.retry_on != 0 ? std::optional(std::move(asked)) : std::nullopt;

@@ -132,6 +132,8 @@ void Router::attempt() {
   }
   attempts_++;
   stream_.info().attempts = attempts_;
+  stream_.info().response_start_ns = 0;
+  stream_.info().upstream_protocol = {};
   host_ = cluster_->pick(context).host;
   if (!host_) {
     cells().add(stats().cx_none_healthy);
