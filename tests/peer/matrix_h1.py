@@ -17,6 +17,7 @@ def says(talk, answer):
     served.connection.wire.sendall(answer)
     served.close()
     call.received.wait_end()
+    talk.wait_upstream_gone()
 
 
 @case("down h1")

@@ -84,6 +84,10 @@ class Talk:
         """Until the origin knows that its exchange was given up."""
         eventually(lambda: served.connection.ended or served.received.late_reset is not None, 3)
 
+    def wait_upstream_gone(self):
+        """Until the proxy has seen that its origins closed: what is asked next must not meet a closing connection."""
+        eventually(lambda: not any(self.side.proxy.stat(f"cluster.{p}.upstream_cx_active") for p in UP), 3)
+
     def drive(self, work):
         """None, or at which step the case got stuck."""
         try:
