@@ -154,7 +154,7 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
     workers_.push_back(std::make_unique<Worker>(store_, sinks_, std::move(worker)));
   }
   xds::Configuration::Hooks hooks;
-  hooks.publish = [this](std::shared_ptr<const model::Update> update) { publish(std::move(update)); };
+  hooks.publish = [this](const std::shared_ptr<const model::Update>& update) { publish(update); };
   hooks.initialized = [this] { initialized(); };
   hooks.workers = options_.concurrency;
   configuration_ =
@@ -171,7 +171,7 @@ Result<bool> Server::start(const xds::Bootstrap& bootstrap) {
   return configuration_->start(bootstrap_, std::move(transports));
 }
 
-void Server::publish(std::shared_ptr<const model::Update> update) {
+void Server::publish(const std::shared_ptr<const model::Update>& update) {
   transports_->apply(update);
   for (auto& worker : workers_) worker->apply(update);
 }

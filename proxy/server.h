@@ -47,7 +47,7 @@ class Server final : private admin::Host {
   void set_health_failed(bool failed) override;
   void quit() override { stop(); }
 
-  void publish(std::shared_ptr<const model::Update> update);
+  void publish(const std::shared_ptr<const model::Update>& update);
   void initialized();
   // ERRORS: a pattern that cannot be understood.
   Result<bool> configure_stats(const xds::Bootstrap& bootstrap);
