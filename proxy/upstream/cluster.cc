@@ -54,7 +54,7 @@ const std::shared_ptr<const http::h2::CodecStats>& Cluster::http2_stats() {
   return http2_stats_;
 }
 
-void Cluster::update_endpoints(model::EndpointsPtr endpoints) {
+void Cluster::update_endpoints(const model::EndpointsPtr& endpoints) {
   std::vector<HostPtr> hosts;
   std::unordered_map<base::Address, HostPtr, base::AddressHash> by_address;
   hosts.reserve(endpoints->endpoints.size());
@@ -174,8 +174,8 @@ void ClusterTable::set(model::ClusterPtr config) {
   }
 }
 
-void ClusterTable::set_endpoints(uint32_t id, model::EndpointsPtr endpoints) {
-  if (Cluster* cluster = find(id)) cluster->update_endpoints(std::move(endpoints));
+void ClusterTable::set_endpoints(uint32_t id, const model::EndpointsPtr& endpoints) {
+  if (Cluster* cluster = find(id)) cluster->update_endpoints(endpoints);
 }
 
 void ClusterTable::remove(uint32_t id) {

@@ -39,7 +39,7 @@ class Cluster {
   const base::LocalRef<model::ClusterConfig>& config_ref() const { return config_; }
   // Takes a configuration of the same name. Pools are drained when what they depend on has changed.
   void update_config(model::ClusterPtr config);
-  void update_endpoints(model::EndpointsPtr endpoints);
+  void update_endpoints(const model::EndpointsPtr& endpoints);
   // Which host takes the next request; why says how it was chosen or why there is none.
   lb::Choice pick(const PickContext& context);
 
@@ -90,7 +90,7 @@ class ClusterTable {
   base::EventLoop& loop() { return loop_; }
   Cluster* find(uint32_t id) const { return id < clusters_.size() ? clusters_[id].get() : nullptr; }
   void set(model::ClusterPtr config);
-  void set_endpoints(uint32_t id, model::EndpointsPtr endpoints);
+  void set_endpoints(uint32_t id, const model::EndpointsPtr& endpoints);
   void remove(uint32_t id);
   void clear() { clusters_.clear(); }
   template <class Visit>

@@ -11,7 +11,6 @@
 
 namespace pinnace::filters::router {
 
-using filter::LocalReply;
 using http::Flag;
 using http::HeaderId;
 using http::ResetReason;
