@@ -73,7 +73,7 @@ def test_each_change_gives_its_chain_the_whole_drain_time(lab):
     first_took = time.monotonic() - start
     assert second.closed_or_reset()
     second_took = time.monotonic() - start
-    assert first_took < 1.5 and 1.5 < second_took < 4, (first_took, second_took)
+    assert second_took - first_took > 0.5 and second_took < 5, (first_took, second_took)
 
 
 def test_requests_that_outlive_their_chain_by_less_than_the_drain_time_are_answered(lab):
