@@ -2,7 +2,7 @@
 // ERRORS: field path and reason; whatever would change behaviour and is not done is refused by name.
 #pragma once
 
-#include <compare>
+#include <tuple>
 
 #include "envoy/config/cluster/v3/cluster.pb.h"
 #include "envoy/config/endpoint/v3/endpoint.pb.h"
@@ -24,7 +24,12 @@ struct DnsServers {
   uint64_t timeout_ms = 2000;
   uint32_t tries = 3;
   bool tcp = false, no_search_domain = false;
-  auto operator<=>(const DnsServers&) const = default;
+  friend bool operator<(const DnsServers& a, const DnsServers& b) {
+    auto key = [](const DnsServers& s) {
+      return std::tie(s.addresses, s.timeout_ms, s.tries, s.tcp, s.no_search_domain);
+    };
+    return key(a) < key(b);
+  }
 };
 
 struct DnsSettings {
