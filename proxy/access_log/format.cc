@@ -8,8 +8,8 @@
 #include <iterator>
 #include <utility>
 
-#include "proxy/access_log/json_text.h"
 #include "proxy/access_log/value_writer.h"
+#include "proxy/base/json_text.h"
 
 namespace pinnace::access_log {
 
@@ -133,7 +133,7 @@ Result<Format> Format::compile(std::string_view text, Style style, const MakeOpe
   auto flush = [&] {
     if (literal.empty()) return;
     Item& item = format.items_.emplace_back();
-    if (style >= Style::kJson) put_json_escaped(item.text, literal);
+    if (style >= Style::kJson) base::put_json_escaped(item.text, literal);
     else item.text = literal;
     literal.clear();
   };

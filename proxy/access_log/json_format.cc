@@ -1,12 +1,12 @@
 #include "proxy/access_log/json_format.h"
 
-#include "proxy/access_log/json_text.h"
+#include "proxy/base/json_text.h"
 
 namespace pinnace::access_log {
 
 std::string JsonFormat::quoted(std::string_view text) {
   std::string out = "\"";
-  put_json_escaped(out, text);
+  base::put_json_escaped(out, text);
   return out += '"';
 }
 

@@ -6,7 +6,7 @@
 #include <array>
 #include <cstring>
 
-#include "proxy/access_log/json_text.h"
+#include "proxy/base/json_text.h"
 
 namespace pinnace::access_log {
 namespace {
@@ -65,7 +65,7 @@ void ValueWriter::value(std::string_view value) const {
   if (value.data() == nullptr) return absent();
   if (!json()) return put_escaped(out, value);
   if (style == Style::kJsonValue) out += '"';
-  put_json_escaped(out, value);
+  base::put_json_escaped(out, value);
   if (style == Style::kJsonValue) out += '"';
 }
 

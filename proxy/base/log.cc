@@ -9,6 +9,7 @@
 #include <array>
 #include <iterator>
 
+#include "proxy/base/json_text.h"
 #include "proxy/base/log_pattern.h"
 
 namespace pinnace::base {
@@ -136,10 +137,10 @@ void Log::write(LogLevel level, std::string_view component, std::string_view tex
       std::string value;
       put_log_pattern(value, pattern, record);
       line += line.empty() ? "{\"" : ",\"";
-      put_json_text(line, name);
+      put_json_escaped(line, name);
       line += "\":\"";
       // The text is escaped already where the pattern says so.
-      pattern.find("%j") == std::string::npos ? put_json_text(line, value) : void(line += value);
+      pattern.find("%j") == std::string::npos ? put_json_escaped(line, value) : void(line += value);
       line += '"';
     }
     line += "}\n";

@@ -5,24 +5,9 @@
 
 #include <iterator>
 
-#include "proxy/base/utf8.h"
+#include "proxy/base/json_text.h"
 
 namespace pinnace::base {
-
-void put_json_text(std::string& out, std::string_view text) {
-  bool latin = !is_utf8(text);
-  for (char c : text) {
-    auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || (latin && byte >= 0x80)) {
-      fmt::format_to(std::back_inserter(out), "\\u{:04x}", byte);
-    } else {
-      out += c;
-    }
-  }
-}
 
 void put_log_pattern(std::string& out, std::string_view pattern, const LogRecord& record) {
   tm utc{};
@@ -52,7 +37,7 @@ void put_log_pattern(std::string& out, std::string_view pattern, const LogRecord
       case 'l': out += record.level; break;
       case 'n': out += record.component; break;
       case 'v': out += record.text; break;
-      case 'j': put_json_text(out, record.text); break;
+      case 'j': put_json_escaped(out, record.text); break;
       case 't': fmt::format_to(to, "{}", record.thread); break;
       case 'P': fmt::format_to(to, "{}", getpid()); break;
       case 'g': out += "pinnace"; break;

@@ -19,7 +19,5 @@ struct LogRecord {
 };
 
 void put_log_pattern(std::string& out, std::string_view pattern, const LogRecord& record);
-// RFC 8259 7. What is no UTF-8 is written byte by byte as if it were Latin-1.
-void put_json_text(std::string& out, std::string_view text);
 
 }  // namespace pinnace::base

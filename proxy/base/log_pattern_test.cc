@@ -18,7 +18,7 @@ TEST(LogPattern, has_the_flags_that_istio_configures) {
 }
 
 TEST(LogPattern, writes_text_as_it_stands_in_a_json_string) {
-  EXPECT_EQ(put("%j", "a\"b\\c\nd"), "a\\\"b\\\\c\\u000ad");
+  EXPECT_EQ(put("%j", "a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
   EXPECT_EQ(put("%j", "\xc3\xa9"), "\xc3\xa9");
   EXPECT_EQ(put("%j", "\xff"), "\\u00ff");
 }

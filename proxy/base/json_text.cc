@@ -1,10 +1,10 @@
-#include "proxy/access_log/json_text.h"
+#include "proxy/base/json_text.h"
 
 #include "proxy/base/utf8.h"
 
-namespace pinnace::access_log {
+namespace pinnace::base {
 void put_json_escaped(std::string& out, std::string_view value) {
-  bool latin = !base::is_utf8(value);
+  bool latin = !is_utf8(value);
   for (char c : value) {
     auto byte = static_cast<unsigned char>(c);
     bool special = byte < 0x20 || c == '"' || c == '\\';
@@ -27,4 +27,4 @@ void put_json_escaped(std::string& out, std::string_view value) {
   }
 }
 
-}  // namespace pinnace::access_log
+}  // namespace pinnace::base

@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
-namespace pinnace::access_log {
+namespace pinnace::base {
 
 // ENVOY: what is no UTF-8 is written byte by byte as if it were Latin-1.
 void put_json_escaped(std::string& out, std::string_view value);
 
-}  // namespace pinnace::access_log
+}  // namespace pinnace::base
